@@ -1,0 +1,59 @@
+# One command per verb; each does its own set-up, and nothing is installed a second time.
+# The stamps carry the checksum of the requirements they stand for, so a changed file, not a changed date, reinstalls.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+WORKDIR ?= workdir/quickstart
+SEED    ?= 0
+
+checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d ' ' -f 1)
+SETUP := $(VENV)/setup-$(call checksum,requirements.txt pyproject.toml)
+DEV   := $(VENV)/dev-$(call checksum,requirements.txt pyproject.toml requirements-dev.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-quick lint format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(SETUP) ## virtual environment .venv with everything the package needs
+
+quickstart: $(SETUP) ## train, evaluate and export the tiny IADGPT (WORKDIR=…, SEED=…)
+	$(BIN)/python launch/quickstart.py --workdir="$(WORKDIR)" --seed="$(SEED)"
+
+test: lint ## lint, then every test
+	$(BIN)/python -m pytest
+
+test-quick: $(DEV) ## the tests that take less than about ten seconds each
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(DEV) ## ruff
+	$(BIN)/ruff check .
+
+format: $(DEV) ## let ruff sort imports and lay out the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv and caches; workdir/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv, itself fetched by pip, resolves and unpacks several times faster; where it cannot, pip does the same work.
+$(SETUP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); iadgpt_jax needs Python 3.11 or newer:" \
+	       "make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $(PYTHON) -m venv failed; install the venv module (Debian: apt install python3-venv)" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet uv \
+	  && $(BIN)/python -m uv pip install --python $(BIN)/python -r requirements.txt \
+	  || $(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --quiet "setuptools>=77"
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/setup-* && touch $@
+
+# pip, not uv: torch may come from a local wheel that only pip's configuration knows.
+$(DEV): $(SETUP)
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	@rm -f $(VENV)/dev-* && touch $@

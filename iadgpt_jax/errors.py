@@ -1,0 +1,35 @@
+"""What a command says when its input is at fault: one line that names the thing, the place and the remedy.
+
+Only `InputError` is shown that way. Everything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+INPUT_FAULT = 2
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+
+
+class InputError(Exception):
+    """The input is at fault: a path, a file, a flag or a configuration value. The message is one line:
+    what is wrong, where, and what to do about it."""
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """For the mains of launch/ and tools/, as `@clear_errors()` or `with clear_errors():`.
+
+    An `InputError` ends the process with one line `error: …` on standard error and exit status 2, an interrupt (Ctrl-C)
+    with status 130.
+    """
+    try:
+        yield
+    except InputError as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(INPUT_FAULT)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -41,8 +41,8 @@ clean: ## remove .venv and caches; workdir/ stays
 
 # uv, itself fetched by pip, resolves and unpacks several times faster; where it cannot, pip does the same work.
 $(SETUP):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); iadgpt_jax needs Python 3.11 or newer:" \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing); iadgpt_jax needs Python 3.11 or newer:" \
 	       "make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "error: $(PYTHON) -m venv failed; install the venv module (Debian: apt install python3-venv)" >&2; exit 2; }
@@ -55,5 +55,5 @@ $(SETUP):
 
 # pip, not uv: torch may come from a local wheel that only pip's configuration knows.
 $(DEV): $(SETUP)
-	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@rm -f $(VENV)/dev-* && touch $@

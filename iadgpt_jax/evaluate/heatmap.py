@@ -1,0 +1,87 @@
+"""Heat maps for eyes and for machines: a map laid over its photograph, and a map kept as a 16-bit PNG.
+
+`low` and `high` are the two ends of the scale, the same for all images of a category: a per-image scale would make
+every good product glow somewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+OPACITY = 0.8  # of the hottest colour; the photograph must stay recognisable beneath
+_MAX16 = 65535
+
+
+def unit_map(map_: np.ndarray, low: float, high: float) -> np.ndarray:
+    """float32[H, W]: low becomes 0, high becomes 1, values beyond are clipped. All 0 when high is not above low."""
+    if not high > low:
+        return np.zeros(map_.shape, np.float32)
+    return np.clip((map_.astype(np.float32) - low) / (high - low), 0, 1)
+
+
+def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, mask: np.ndarray | None = None) -> np.ndarray:
+    """Lays a map over its photograph.
+
+    Cold regions show the photograph in muted colours; heat goes from violet over red to yellow with an opacity and a
+    lightness that grow with the value (matplotlib's inferno).
+
+    Args:
+      image: uint8[H, W, 3].
+      map_: float[h, w]; brought to the image's size bilinearly.
+      low, high: the values shown as cold and as hottest.
+      mask: uint8[H, W], anything other than 0 is defective; its outline is drawn in white when given.
+
+    Returns:
+      uint8[H, W, 3].
+    """
+    height, width = image.shape[:2]
+    heat = cv2.resize(unit_map(map_, low, high), (width, height), interpolation=cv2.INTER_LINEAR)
+    colors = cv2.applyColorMap((heat * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    muted = 0.55 * image + 0.45 * gray
+    opacity = OPACITY * np.sqrt(heat)[..., None]  # inferno is near black below a fifth: fade it in with the root
+    picture = np.clip((1 - opacity) * muted + opacity * colors, 0, 255).astype(np.uint8)
+    return picture if mask is None else outline(picture, mask)
+
+
+def outline(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    """uint8[H, W, 3]: the image with the mask's outline, a line in `color` on a darker one so it shows on anything."""
+    size = image.shape[1], image.shape[0]
+    binary = cv2.resize((mask != 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(binary, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    thin = max(1, round(max(size) / 200))
+    picture = np.ascontiguousarray(image).copy()
+    cv2.drawContours(picture, contours, -1, (20, 20, 20), thin + 2)
+    return cv2.drawContours(picture, contours, -1, color, thin)
+
+
+def save_map_png16(path: str | Path, map_: np.ndarray, low: float, high: float) -> None:
+    """Writes a map as a 16-bit grey PNG (low is 0, high is 65535), with both ends noted inside.
+
+    Values survive to within (high − low) / 65535; beyond the ends they are clipped. The file appears complete or not
+    at all. Raises ValueError when high is not above low.
+    """
+    if not high > low:
+        raise ValueError(f"{path}: the map's scale runs from {low} to {high}; high must be above low.")
+    path = Path(path)
+    scaled = np.clip((map_.astype(np.float64) - low) / (high - low), 0, 1)
+    notes = PngInfo()
+    notes.add_text("low", repr(float(low)))
+    notes.add_text("high", repr(float(high)))
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray((scaled * _MAX16).round().astype(np.uint16)).save(aside, format="PNG", pnginfo=notes)
+    aside.replace(path)
+
+
+def load_map_png16(path: str | Path) -> np.ndarray:
+    """float32[H, W]: a map that `save_map_png16` wrote, in its own units (in [0, 1] if no ends are noted inside)."""
+    with Image.open(path) as image:
+        low, high = float(image.info.get("low", 0)), float(image.info.get("high", 1))
+        values = np.asarray(image, np.float64)
+    return (low + values / _MAX16 * (high - low)).astype(np.float32)

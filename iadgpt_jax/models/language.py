@@ -1,0 +1,168 @@
+"""Qwen2.5's decoder with M-RoPE, scanned over groups of layers that each end in a tapped layer.
+
+The last layer of a group can compute, beside its attention, the few attention rows from which anomaly maps are made
+(DESIGN.md §4); the rest of the S×S matrix never exists. The same layers run with a key-value cache for generation.
+
+Suffixes: B rows, S slots, H heads, K KV heads, D head width, E width, G groups, L layers per group, T cache length,
+M map queries per row, R keyword rows per map query, N query-image tokens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from iadgpt_jax.models.attention import MASKED, LaneMasks, Visibility, dense, laned, sees
+from iadgpt_jax.models.config import LanguageConfig
+from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
+from iadgpt_jax.models.rope import rotate
+
+
+class MapRows(NamedTuple):
+    """Where maps are read: rows int32[B, M, R] keyword slots, start int32[B, M] first slot of the query image's N
+    tokens, visibility of the whole row. `tokens` N is static, carried by the shape of `columns` int32[N] = 0..N-1."""
+
+    rows: jax.Array
+    start: jax.Array
+    visibility: Visibility
+    columns: jax.Array
+
+
+class LayerInput(NamedTuple):
+    """What every layer reads: cos, sin float32[B, S, D/2] and how to attend: a mask bool[B, S, T] or lane masks."""
+
+    cos: jax.Array
+    sin: jax.Array
+    mask: jax.Array | LaneMasks
+    maps: MapRows | None = None
+    write_at: jax.Array | None = None  # int32[]: the cache slot of the first of these S slots
+
+
+class Cache(NamedTuple):
+    """Keys and values [..., B, T, K, D]; a layer writes its S new ones from slot `LayerInput.write_at` on."""
+
+    keys: jax.Array
+    values: jax.Array
+
+
+def keyword_rows(q, k, maps: MapRows):
+    """Attention of keyword rows to the query image. q[B, S, H, D], k[B, S, K, D] after rotation.
+
+    Returns (logits, probabilities), each float32[B, M, R, N], the mean over heads of q·k/√D and of its softmax over
+    everything the row sees (paper eq. 5's A^l, before the mean over keywords and layers).
+    """
+    batch, queries, rows = maps.rows.shape
+    heads, width = q.shape[2], q.shape[3]
+    flat = maps.rows.reshape(batch, -1)
+    q_rows = jnp.take_along_axis(q, flat[..., None, None], axis=1)
+    q_rows = q_rows.reshape(batch, queries * rows, k.shape[2], -1, width)
+    logits = jnp.einsum("brkgd,btkd->bkgrt", q_rows, k, preferred_element_type=jnp.float32) * width**-0.5
+    visible = sees(maps.visibility.take(flat), maps.visibility)[:, None, None]
+    total = jax.nn.logsumexp(jnp.where(visible, logits, MASKED), axis=-1, keepdims=True)
+    columns = (maps.start[..., None] + maps.columns).reshape(batch, 1, 1, queries, 1, -1)
+    logits = logits.reshape(batch, k.shape[2], -1, queries, rows, k.shape[1])
+    at_image = jnp.take_along_axis(logits, columns, axis=-1)
+    probability = jnp.exp(at_image - total.reshape(*logits.shape[:-1], 1))
+    return at_image.mean(axis=(1, 2)), probability.mean(axis=(1, 2))
+
+
+class Attention(nn.Module):
+    config: LanguageConfig
+    init_kind: str
+
+    @nn.compact
+    def __call__(self, x, inputs: LayerInput, cache: Cache | None):
+        c = self.config
+        q = Project((c.heads, c.head_width), ("embed", "heads", None), True, init_kind=self.init_kind, name="q")(x)
+        k = Project((c.kv_heads, c.head_width), ("embed", "kv", None), True, init_kind=self.init_kind, name="k")(x)
+        v = Project((c.kv_heads, c.head_width), ("embed", "kv", None), True, init_kind=self.init_kind, name="v")(x)
+        q, k = rotate(q, inputs.cos, inputs.sin), rotate(k, inputs.cos, inputs.sin)
+        maps = keyword_rows(q, k, inputs.maps) if inputs.maps is not None else None
+        stored = None
+        if cache is not None:
+            k, v = (
+                jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), inputs.write_at, axis=1)
+                for old, new in ((cache.keys, k), (cache.values, v))
+            )
+            stored = Cache(k, v)
+            k, v = k.astype(x.dtype), v.astype(x.dtype)
+        attend = laned if isinstance(inputs.mask, LaneMasks) else dense
+        out = attend(q, k, v, inputs.mask)
+        out = Project((c.width,), ("heads", None, "embed"), inputs=2, init_kind=self.init_kind, name="out")(out)
+        return out, stored, maps
+
+
+class DecoderLayer(nn.Module):
+    config: LanguageConfig
+    init_kind: str
+
+    @nn.compact
+    def __call__(self, x, inputs: LayerInput, cache: Cache | None = None):
+        c = self.config
+        out, stored, maps = Attention(c, self.init_kind, name="attention")(
+            RMSNorm(c.eps, name="norm1")(x), inputs, cache
+        )
+        x += out
+        x += SwiGLU(c.mlp, "embed", "mlp", init_kind=self.init_kind, name="mlp")(RMSNorm(c.eps, name="norm2")(x))
+        return x, (stored, maps)
+
+
+class DecoderGroup(nn.Module):
+    """Layers of one group; only the last computes maps. Emits (plain layers' caches, last layer's cache, maps)."""
+
+    config: LanguageConfig
+    init_kind: str
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x, inputs: LayerInput, cache: tuple[Cache, Cache] | None):
+        layer = nn.remat(DecoderLayer, prevent_cse=False) if self.remat else DecoderLayer
+        inner = self.config.depth // self.config.groups - 1
+        plain_cache, last_cache = cache if cache is not None else (None, None)
+        stored = None
+        if inner:
+            scan = nn.scan(
+                layer, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0), length=inner,
+                metadata_params={nn.PARTITION_NAME: None},
+            )  # fmt: skip
+            x, (stored, _) = scan(self.config, self.init_kind, name="plain")(x, inputs._replace(maps=None), plain_cache)
+        x, (last, maps) = layer(self.config, self.init_kind, name="tapped")(x, inputs, last_cache)
+        return x, (stored, last, maps)
+
+
+class Decoder(nn.Module):
+    """Embeddings, the groups of layers, the final norm and the vocabulary head."""
+
+    config: LanguageConfig
+    init_kind: str
+    remat: bool = False
+
+    def setup(self):
+        c = self.config
+        table = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("vocab", "embed"))
+        self.embedding = self.param("embedding", table, (c.vocab, c.width))
+        if not c.tied:
+            head = nn.with_logical_partitioning(kernel_init(self.init_kind, c.width), ("vocab", "embed"))
+            self.head = self.param("head", head, (c.vocab, c.width))
+        self.groups = nn.scan(
+            DecoderGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0), length=c.groups,
+            metadata_params={nn.PARTITION_NAME: None},
+        )(c, self.init_kind, self.remat)  # fmt: skip
+        self.norm = RMSNorm(c.eps)
+
+    def embed(self, tokens, dtype):
+        """int32[...] -> dtype[..., E]."""
+        return jnp.take(self.embedding, tokens, axis=0).astype(dtype)
+
+    def __call__(self, x, inputs: LayerInput, cache=None):
+        """x[B, S, E] -> (normed hidden [B, S, E], new cache or Nones, maps: pair of float32[G, B, M, R, N] or None)."""
+        x, (plain, last, maps) = self.groups(x, inputs, cache)
+        return self.norm(x), (plain, last), maps
+
+    def logits(self, hidden):
+        """hidden[..., E] -> float32[..., V]."""
+        table = self.embedding if self.config.tied else self.head
+        return jnp.einsum("...e,ve->...v", hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32)

@@ -1,0 +1,69 @@
+"""The pieces both towers share: RMSNorm, a biased or bare projection, SwiGLU. Each declares its logical axes once."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def kernel_init(kind: str, fan_in: int):
+    """Normal of std .02 as Qwen, or of std fan_in^-½ where training starts from scratch ("compare")."""
+    return nn.initializers.normal(0.02 if kind == "normal" else fan_in**-0.5)
+
+
+class RMSNorm(nn.Module):
+    """x[..., E] / rms(x) · scale, the statistics in float32 as transformers has it."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.with_logical_partitioning(nn.initializers.ones, (None,)), x.shape[-1:])
+        x32 = x.astype(jnp.float32)
+        x32 *= jax.lax.rsqrt(jnp.mean(x32**2, axis=-1, keepdims=True) + self.eps)
+        return scale.astype(x.dtype) * x32.astype(x.dtype)
+
+
+class Project(nn.Module):
+    """A linear map over the last `inputs` axes of x to `shape`, e.g. [..., E] -> [..., H, D]. Axes are logical names."""
+
+    shape: tuple[int, ...]
+    axes: tuple[str | None, ...]  # inputs first, then outputs
+    bias: bool = False
+    inputs: int = 1
+    init_kind: str = "normal"
+
+    @nn.compact
+    def __call__(self, x):
+        fan_in = x.shape[x.ndim - self.inputs :]
+        size = int(np.prod(fan_in))
+        kernel = self.param(
+            "kernel", nn.with_logical_partitioning(kernel_init(self.init_kind, size), self.axes), (*fan_in, *self.shape)
+        )
+        y = jax.lax.dot_general(
+            x.reshape(-1, size), kernel.astype(x.dtype).reshape(size, -1), (((1,), (0,)), ((), ()))
+        ).reshape(*x.shape[: x.ndim - self.inputs], *self.shape)
+        if self.bias:
+            zeros = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[self.inputs :])
+            y += self.param("bias", zeros, self.shape).astype(x.dtype)
+        return y
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) · up(x)); two projections, not one fused: XLA runs them faster on CPU and no slower elsewhere."""
+
+    mlp: int
+    embed_axis: str
+    mlp_axis: str
+    bias: bool = False
+    init_kind: str = "normal"
+
+    @nn.compact
+    def __call__(self, x):
+        inward = (self.embed_axis, self.mlp_axis)
+        gate = Project((self.mlp,), inward, self.bias, init_kind=self.init_kind, name="gate")(x)
+        up = Project((self.mlp,), inward, self.bias, init_kind=self.init_kind, name="up")(x)
+        outward = (self.mlp_axis, self.embed_axis)
+        return Project(x.shape[-1:], outward, self.bias, init_kind=self.init_kind, name="down")(nn.silu(gate) * up)

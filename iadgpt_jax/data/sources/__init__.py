@@ -1,0 +1,49 @@
+"""Where photographs come from. `open_source` turns the name in a configuration or on a command line into a `Source`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from iadgpt_jax.data.sources.sample import Source
+from iadgpt_jax.errors import InputError
+
+PROCEDURAL = "procedural"
+PROCEDURAL_SPLITS = ("train", "held_out")
+
+
+def open_source(spec: str, *, side: int | None, seed: int = 0, split: str | None = None) -> Source:
+    """The source a specification names.
+
+    Args:
+      spec: "procedural" or "procedural:held_out"; or the path of a prepared dataset or of a folder in MVTec layout.
+      side: images and masks come as side x side pixels; None keeps a file's size.
+      seed: of the procedural products.
+      split: only this one: "train" or "test" of a folder, "train" or "held_out" of the procedural products.
+
+    Raises InputError where there is nothing to open.
+    """
+    kind, _, suffix = spec.partition(":")
+    if kind == PROCEDURAL:
+        chosen = suffix or split or "train"
+        if chosen not in PROCEDURAL_SPLITS or (suffix and split not in (None, suffix)):
+            raise InputError(f"no split {split or chosen} of {spec}; choose procedural or procedural:held_out")
+        from iadgpt_jax.data.sources.procedural import ProceduralSource
+
+        return ProceduralSource(seed, split=chosen, **({} if side is None else {"side": side}))
+
+    from iadgpt_jax.data.sources.folder import LAYOUT, FolderSource
+    from iadgpt_jax.data.sources.prepared import INFO_FILE, PreparedSource, is_prepared
+
+    path = Path(spec)
+    if not path.is_dir():
+        raise InputError(
+            f"no such dataset: {spec}; name procedural, procedural:held_out, a folder that tools/prepare_data.py "
+            f"wrote, or one with {LAYOUT}"
+        )
+    if is_prepared(path):
+        return PreparedSource(path, side=side, split=split)
+    if (path / INFO_FILE).is_file():
+        raise InputError(
+            f"{spec} is a TFDS dataset that tools/prepare_data.py did not write; prepare it from its images"
+        )
+    return FolderSource(path, side=side, split=split)

@@ -1,0 +1,168 @@
+"""tools/prepare_data.py: what goes in comes out, whole or not at all, and faults of the input are one line."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from iadgpt_jax.data.images import pixel_hash, resize_square
+from iadgpt_jax.data.sources import open_source
+from iadgpt_jax.data.sources.folder import FolderSource
+from iadgpt_jax.data.sources.prepared import PreparedSource
+from iadgpt_jax.errors import InputError
+from tests.data.photographs import draw_dataset
+from tools import prepare_data
+
+TOOL = Path(__file__).resolve().parents[2] / "tools/prepare_data.py"
+
+
+def prepare(source, out, *more):
+    prepare_data.main(["--dataset=folder", f"--source={source}", f"--out={out}", *more])
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return draw_dataset(tmp_path / "parts")
+
+
+def fails(capsys, says, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        prepare(*arguments)
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and says in error
+
+
+@pytest.mark.parametrize("side", [0, 56])
+def test_a_prepared_dataset_equals_its_folder(dataset, tmp_path, side):
+    prepare(dataset, tmp_path / "out", f"--side={side}")
+    folder, prepared = FolderSource(dataset, side=side or None), open_source(str(tmp_path / "out"), side=None)
+    assert isinstance(prepared, PreparedSource) and prepared.name == "out"
+    assert list(prepared.records) == list(folder.records)
+    for index in range(len(folder)):
+        ours, theirs = prepared[index], folder[index]
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        if theirs.mask is None:
+            assert ours.mask is None
+        else:
+            np.testing.assert_array_equal(ours.mask, theirs.mask)
+        assert (ours.key, ours.defect, ours.category, ours.split) == (
+            theirs.key,
+            theirs.defect,
+            theirs.category,
+            theirs.split,
+        )
+
+
+def test_hashes_are_those_of_the_original_pixels(dataset, tmp_path):
+    prepare(dataset, tmp_path / "out", "--side=56")
+    prepared, folder = PreparedSource(tmp_path / "out"), FolderSource(dataset)
+    assert prepared.hashes == [pixel_hash(folder[index].image) for index in range(len(folder))]
+
+
+def test_a_jpeg_of_the_right_size_travels_unchanged(dataset, tmp_path):
+    data = np.random.default_rng(0).integers(0, 256, (56, 56, 3), dtype=np.uint8)
+    for path in (dataset / "bolt").rglob("*.png"):
+        path.unlink()
+    Image.fromarray(data).save(dataset / "bolt/train/good/a.jpg", quality=80)
+    prepare(dataset, tmp_path / "out", "--side=56", "--categories=bolt")
+    builder = tfds.builder_from_directory(tmp_path / "out")
+    stored = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})[0]["image"]
+    assert stored == (dataset / "bolt/train/good/a.jpg").read_bytes()
+    image = PreparedSource(tmp_path / "out")[0].image
+    np.testing.assert_array_equal(image, np.asarray(Image.open(dataset / "bolt/train/good/a.jpg")))
+
+
+def test_side_categories_and_split_restrict_a_prepared_dataset(dataset, tmp_path):
+    prepare(dataset, tmp_path / "out", "--side=0")
+    source = PreparedSource(tmp_path / "out", side=28, categories=["nut"], split="test")
+    assert {(r.category, r.split) for r in source.records} == {("nut", "test")}
+    original = FolderSource(dataset, categories=["nut"], split="test")[0].image
+    np.testing.assert_array_equal(source[0].image, resize_square(original, 28))
+    with pytest.raises(InputError, match="no category screw"):
+        PreparedSource(tmp_path / "out", categories=["screw"])
+    source[1]
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copy[1].image, source[1].image)
+
+
+def test_unmasked_defects_are_counted(dataset, tmp_path, capsys):
+    prepare(dataset, tmp_path / "out")
+    captured = capsys.readouterr()
+    assert "warning: 2 defective images have no mask" in captured.err
+    assert "preparing 16/16 images" in captured.err and "16 images" in captured.out
+
+
+def test_faults_of_the_input_are_one_line(dataset, tmp_path, capsys):
+    fails(capsys, "no such folder", tmp_path / "nowhere", tmp_path / "out")
+    fails(capsys, "exists already", dataset, dataset)
+    fails(capsys, "cannot write", dataset, dataset / "bolt/train/good/000.png/out")
+    fails(capsys, "no category screw", dataset, tmp_path / "out", "--categories=screw")
+    fails(capsys, "--side=4", dataset, tmp_path / "out", "--side=4")
+    (tmp_path / "empty").mkdir()
+    fails(capsys, "no images in MVTec layout", tmp_path / "empty", tmp_path / "out")
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_left(dataset, tmp_path, capsys):
+    (dataset / "nut/test/good/001.png").write_text("not an image")
+    fails(capsys, "nut/test/good/001.png is not an image", dataset, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts"]
+
+
+def test_a_killed_run_leaves_no_dataset(dataset, tmp_path):
+    code = (
+        "import os, signal, sys; from tools import prepare_data as tool; encode = tool.encode; calls = []\n"
+        "def dying(*a):\n    calls.append(a)\n    if len(calls) == 9: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return encode(*a)\n"
+        "tool.encode = dying; tool.main(sys.argv[1:])"
+    )
+    flags = ["--dataset=folder", f"--source={dataset}", f"--out={tmp_path / 'out'}"]
+    run = subprocess.run([sys.executable, "-c", code, *flags], cwd=TOOL.parents[1], capture_output=True, check=False)
+    assert run.returncode == -9 and not (tmp_path / "out").exists()
+    prepare(dataset, tmp_path / "out")
+    assert len(PreparedSource(tmp_path / "out")) == 16
+
+
+def test_a_table_of_contents_that_does_not_match_is_noticed(dataset, tmp_path):
+    prepare(dataset, tmp_path / "out")
+    contents = json.loads((tmp_path / "out/records.json").read_text())
+    contents["records"][0]["position"] = 1
+    (tmp_path / "out/records.json").write_text(json.dumps(contents))
+    with pytest.raises(InputError, match="does not match"):
+        PreparedSource(tmp_path / "out")[0]
+
+
+def test_the_command_needs_neither_tensorflow_nor_jax(dataset, tmp_path):
+    code = (
+        "import sys; from tools.prepare_data import main; main(sys.argv[1:])\n"
+        "from iadgpt_jax.data.sources.prepared import PreparedSource as P; P(sys.argv[-1].split('=')[1])[0]\n"
+        "sys.exit(3 if {'tensorflow', 'jax'} & set(sys.modules) else 0)"
+    )
+    flags = ["--dataset=folder", f"--source={dataset}", f"--out={tmp_path / 'out'}"]
+    run = subprocess.run([sys.executable, "-c", code, *flags], cwd=TOOL.parents[1], capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr.decode()
+
+
+def test_it_runs_from_any_folder_and_help_names_the_layout(tmp_path):
+    run = subprocess.run([sys.executable, TOOL, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and "ground_truth/<defect>" in run.stdout
+
+
+def test_tfds_itself_reads_the_same(dataset, tmp_path):
+    prepare(dataset, tmp_path / "out", "--side=56")
+    ours = PreparedSource(tmp_path / "out", split="test")
+    theirs = tfds.builder_from_directory(tmp_path / "out").as_data_source(split="test")
+    assert len(theirs) == len(ours) == 10
+    for index, record in enumerate(ours.records):
+        example = theirs[index]
+        assert example["key"].decode() == ours[index].key
+        np.testing.assert_array_equal(example["image"], ours[index].image)
+        assert example["label"] == record.defective and example["has_mask"] == (ours[index].mask is not None)
+        if ours[index].mask is not None:
+            np.testing.assert_array_equal(example["mask"][..., 0] // 255, ours[index].mask)

@@ -132,3 +132,10 @@ def test_real_photographs_are_read(shared_dir):
     assert len(source) == 579
     sample = source[[r.defective for r in source.records].index(True)]
     assert sample.image.shape == (112, 112, 3) and sample.mask.any() and sample.defect.kind == "pitting"
+
+
+def test_open_source_knows_the_procedural_products():
+    held_out = open_source("procedural:held_out", side=56, seed=1)
+    assert held_out[0].image.shape == (56, 56, 3)
+    train = open_source("procedural", side=56, seed=1)
+    assert not {r.category for r in held_out.records} & {r.category for r in train.records}

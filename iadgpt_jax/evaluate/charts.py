@@ -32,7 +32,7 @@ def line_chart(
     y_label: str,
     x_range: tuple[float, float],
     y_range: tuple[float, float],
-    size: tuple[int, int] = (380, 240),
+    size: tuple[int, int] = (320, 210),
     diagonal: bool = False,
 ) -> str:
     """An `<svg>` of lines over a light grid, axes labelled, values beyond the ranges clipped.
@@ -45,7 +45,7 @@ def line_chart(
       diagonal: draws the line from corner to corner that guessing would follow.
     """
     width, height = size
-    left, right, top, bottom = 38, 10, 10, 34
+    left, right, top, bottom = 36, 8, 8, 36
     inner_width, inner_height = width - left - right, height - top - bottom
 
     def at_x(value):
@@ -84,8 +84,11 @@ def legend(lines: Sequence[Line], notes: Sequence[str] = (), *, dots: bool = Fal
             continue
         note = f" <b>{escape(notes[number])}</b>" if number < len(notes) and notes[number] else ""
         style = escape(line.style)
-        mark = f'<circle class="dot {style}" cx="11" cy="4" r="4"/>' if dots else f'<path class="line {style}" d="M1 4H21"/>'
-        entries.append(f'<li><svg class="key" viewBox="0 0 22 8">{mark}</svg><span>{escape(line.name)}{note}</span></li>')
+        if dots:
+            mark = f'<svg class="key small" viewBox="0 0 10 10"><circle class="dot {style}" cx="5" cy="5" r="5"/></svg>'
+        else:
+            mark = f'<svg class="key" viewBox="0 0 22 8"><path class="line {style}" d="M1 4H21"/></svg>'
+        entries.append(f"<li>{mark}<span>{escape(line.name)}{note}</span></li>")
     return f'<ul class="legend">{"".join(entries)}</ul>'
 
 
@@ -109,7 +112,8 @@ def strip(values: Sequence[tuple[str, float]]) -> str:
 def strip_axis() -> str:
     """The numbers over a column of strips."""
     texts = "".join(
-        f'<text x="{_strip_at(mark):.1f}" y="12" text-anchor="middle">{mark:.1f}</text>' for mark in (0.5, 0.7, 0.9, 1.0)
+        f'<text x="{_strip_at(mark):.1f}" y="12" text-anchor="middle">{mark:.1f}</text>'
+        for mark in (0.5, 0.7, 0.9, 1.0)
     )
     return f'<svg class="strip" viewBox="0 0 {_STRIP_WIDTH} 16">{texts}</svg>'
 

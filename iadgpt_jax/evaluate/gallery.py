@@ -15,6 +15,8 @@ from PIL import Image
 
 from iadgpt_jax.evaluate.heatmap import overlay
 
+SHOWN = 6  # cards of each kind that stand open; the rest unfold on demand
+
 
 @dataclass(frozen=True)
 class GalleryItem:
@@ -43,9 +45,13 @@ def gallery_html(items: Sequence[GalleryItem], side: int, quality: int) -> str:
     sections = []
     for verdict, heading in (("hit", "Hits"), ("miss", "Misses")):
         chosen = [item for item in items if item.verdict == verdict]
-        if chosen:
-            cards = "".join(_card(item, side, quality) for item in chosen)
-            sections.append(f'<h3>{heading}</h3><div class="cards">{cards}</div>')
+        cards = [_card(item, side, quality) for item in chosen]
+        if cards:
+            sections.append(f'<h3>{heading}</h3><div class="cards">{"".join(cards[:SHOWN])}</div>')
+        if cards[SHOWN:]:
+            more = f"{len(cards) - SHOWN} more {heading.lower() if len(cards) > SHOWN + 1 else verdict}"
+            folded = f'<div class="cards">{"".join(cards[SHOWN:])}</div>'
+            sections.append(f"<details><summary>{more}</summary>{folded}</details>")
     return "".join(sections)
 
 

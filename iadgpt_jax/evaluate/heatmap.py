@@ -45,19 +45,19 @@ def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, mask: 
     colors = cv2.applyColorMap((heat * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     muted = 0.55 * image + 0.45 * gray
-    opacity = OPACITY * np.sqrt(heat)[..., None]  # inferno is near black below a fifth: fade it in with the root
+    opacity = OPACITY * heat[..., None] ** 0.75  # inferno begins black: faded in, low values leave the photograph alone
     picture = np.clip((1 - opacity) * muted + opacity * colors, 0, 255).astype(np.uint8)
     return picture if mask is None else outline(picture, mask)
 
 
 def outline(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-    """uint8[H, W, 3]: the image with the mask's outline, a line in `color` on a darker one so it shows on anything."""
+    """uint8[H, W, 3]: the image with the mask's outline, a line in `color` on a shadow so it shows on anything."""
     size = image.shape[1], image.shape[0]
     binary = cv2.resize((mask != 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(binary, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     thin = max(1, round(max(size) / 200))
-    picture = np.ascontiguousarray(image).copy()
-    cv2.drawContours(picture, contours, -1, (20, 20, 20), thin + 2)
+    halo = cv2.drawContours(np.ascontiguousarray(image).copy(), contours, -1, (0, 0, 0), thin + 2)
+    picture = cv2.addWeighted(np.ascontiguousarray(image), 0.5, halo, 0.5, 0)
     return cv2.drawContours(picture, contours, -1, color, thin)
 
 

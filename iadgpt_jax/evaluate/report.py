@@ -18,7 +18,7 @@ import numpy as np
 from iadgpt_jax.evaluate.charts import Line, legend, line_chart, moving_average, strip, strip_axis
 from iadgpt_jax.evaluate.gallery import GalleryItem, gallery_html, picture_html
 from iadgpt_jax.evaluate.metrics import image_metrics, roc_curve
-from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, references, summary_rows
+from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, mean_of, mean_over_shots, references, summary_rows
 
 MAX_BYTES = 6_000_000  # a page that still travels by mail and opens on a phone
 _PICTURES = ((224, 86), (168, 80), (112, 72), (80, 60))  # longer side and JPEG quality, from best to smallest
@@ -103,9 +103,8 @@ def _section(heading: str, body: str, note: str = "") -> str:
 
 def _mean(value: Mapping[str, float] | float | None) -> float:
     """The number to show; not a number where there is none."""
-    if value is None:
-        return math.nan
-    return float(value["mean"]) if isinstance(value, Mapping) else float(value)
+    number = mean_of(value)
+    return math.nan if number is None else float(number)
 
 
 def _measured(results: Mapping) -> Mapping:
@@ -137,28 +136,38 @@ def _stats(results: Mapping) -> str:
 def _value_html(value: Mapping[str, float] | float | None) -> str:
     if value is None:
         return "–"
-    spread = f' <small>± {value["std"]:.3f}</small>' if isinstance(value, Mapping) and "std" in value else ""
+    spread = f" <small>± {value['std']:.3f}</small>" if isinstance(value, Mapping) and "std" in value else ""
     return f"{_mean(value):.3f}{spread}"
 
 
 def _headline(rows: Sequence[SummaryRow]) -> str:
+    """Two tables side by side, image and pixel: settings down, numbers of references across, their mean at the end."""
     if not rows:
         return ""
-    body, controls_begun = [], False
-    for row in rows:
-        if row.control and not controls_begun:
-            controls_begun = True
-            body.append('</tbody><tbody class="controls"><tr><th colspan="3" scope="rowgroup">Controls</th></tr>')
-        body.append(
-            f'<tr><th scope="row">{escape(row.setting)}</th>'
-            f"<td>{_value_html(row.image_auroc)}</td><td>{_value_html(row.pixel_auroc)}</td></tr>"
+    settings = {row.setting: row.control for row in rows}
+    shots = sorted({row.shots for row in rows})
+    tables = []
+    for metric, name in (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC")):
+        value = {(row.setting, row.shots): getattr(row, metric) for row in rows}
+        if all(v is None for v in value.values()):
+            continue
+        several = len(shots) > 1
+        heads = "".join(f'<th scope="col">{k}-shot</th>' for k in shots) + '<th scope="col">mean</th>' * several
+        body = ""
+        for setting, control in settings.items():
+            cells = "".join(f"<td>{_value_html(value.get((setting, k)))}</td>" for k in shots)
+            mean = f"<td>{_value_html(mean_over_shots(rows, setting, metric))}</td>" if several else ""
+            style = ' class="control"' if control else ""
+            body += f'<tr{style}><th scope="row">{escape(setting)}</th>{cells}{mean}</tr>'
+        tables.append(
+            f'<table class="headline"><thead><tr><th scope="col">{name}</th>{heads}</tr></thead>'
+            f"<tbody>{body}</tbody></table>"
         )
-    table = (
-        '<table class="headline"><thead><tr><th></th><th scope="col">image AUROC</th><th scope="col">pixel AUROC</th>'
-        f"</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    note = (
+        "Mean over the held-out categories, ± the standard deviation over draws of the references. 1 is perfect, 0.5 "
+        "is guessing. In grey, the controls: what is left without training, or without the right references."
     )
-    note = "Mean over the held-out categories; ± is the standard deviation over draws of the references. Guessing is 0.5."
-    return _section("Results", table, note)
+    return _section("Results", f'<div class="pair">{"".join(tables)}</div>', note)
 
 
 def _answers(answers: Mapping) -> str:
@@ -187,9 +196,10 @@ def _loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
         names = [name for name in log if not any(word in name.lower() for word in _NOT_LOSSES)]
         if "step" not in log or not names:
             continue
-        names.sort(key=lambda name: name != "loss")  # the total first
         steps = np.asarray(log["step"], np.float64)
-        raw = {name: np.asarray(log[name], np.float64) for name in names}
+        raw = {name: np.asarray(log[name], np.float64) for name in sorted(names, key=lambda name: name != "loss")}
+        # A part that is all of the loss would only hide it.
+        names = [name for name in raw if name == "loss" or "loss" not in raw or not np.allclose(raw[name], raw["loss"])]
         window = max(1, len(steps) // 40)
         hues = iter(("c2", "c3", "c4", "c5", "c6") * (1 + len(names) // 5))
         smooth = [
@@ -211,7 +221,8 @@ def _loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
         )
         notes = [f"{line.y[np.isfinite(line.y)][-1]:.2f}" if np.isfinite(line.y).any() else "" for line in smooth]
         panels.append(f"<figure><h3>{escape(_stage_name(stage))}</h3>{chart}{legend(smooth, notes)}</figure>")
-    body = f'<div class="panels">{"".join(panels)}</div>' if panels else ""
+    layout = "panels pairs" if len(panels) in (2, 4) else "panels"
+    body = f'<div class="{layout}">{"".join(panels)}</div>' if panels else ""
     return _section("How it learned", body, "Loss per training stage; numbers are the values at the end.")
 
 
@@ -236,7 +247,7 @@ def _roc(roc: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
         y_label="defective products found",
         x_range=(0.0, 1.0),
         y_range=(0.0, 1.0),
-        size=(380, 360),
+        size=(440, 400),
         diagonal=True,
     )
     body = f'<div class="roc"><figure>{chart}</figure><div>{legend(lines, notes)}</div></div>'
@@ -245,7 +256,7 @@ def _roc(roc: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
         "threshold, all held-out categories thrown together: one threshold for all, which is harder than the table’s "
         "mean over categories. Numbers are the areas under the curves."
     )
-    return _section("Found and falsely accused", body, note)
+    return _section("Defects found, false alarms", body, note)
 
 
 def _categories(results: Mapping) -> str:
@@ -300,8 +311,8 @@ def _sheet(sheet: np.ndarray | None, caption: str, side: int, quality: int) -> s
 
 def _gallery(items: Sequence[GalleryItem], side: int, quality: int) -> str:
     note = (
-        "Each card: the good examples it was given, the image it inspected, the true mask, and where it looked, with the "
-        "true outline in white. Heat is on one scale per category. In quotation marks, its own words."
+        "Each card: the good examples it was given, the image it inspected, the true mask, and where it looked, with "
+        "the true outline in white. Heat is on one scale per category. In quotation marks, its own words."
     )
     return _section("Where it looked", gallery_html(items, side, quality), note)
 

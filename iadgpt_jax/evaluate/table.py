@@ -17,11 +17,15 @@ CONTROLS = {  # in the order they are shown
 }
 
 
+TRAINED = "trained model"
+
+
 @dataclass(frozen=True)
 class SummaryRow:
-    """One setting: each metric is {"mean", "std"}, a plain number, or None where it was not measured."""
+    """One setting at one number of references: metrics are {"mean", "std"}, a plain number, or None (not measured)."""
 
     setting: str
+    shots: int
     image_auroc: Mapping[str, float] | float | None
     pixel_auroc: Mapping[str, float] | float | None
     control: bool = False
@@ -34,15 +38,12 @@ def summary_rows(results: Mapping) -> list[SummaryRow]:
       KeyError: the results hold neither `held_out` nor `shots`.
     """
     measured = results["held_out"] if "held_out" in results else results["shots"]
-    rows = [_row(references(k), measured[k]) for k in by_shots(measured)]
-    controls = results.get("controls", {})
+    rows = [_row(TRAINED, k, measured[k]) for k in by_shots(measured)]
+    controls = results.get("controls") or {}
     for name in [*CONTROLS, *(name for name in controls if name not in CONTROLS)]:
-        for k in by_shots(controls.get(name, {})):
-            label = CONTROLS.get(name, name.replace("_", " "))
-            setting = label if int(k) == 0 or name == "no_reference" else f"{label}, {k}-shot"
-            row = _row(setting, controls[name][k], control=True)
-            if row not in rows:  # without references every number of shots is the same
-                rows.append(row)
+        table = controls.get(name) or {}
+        label = CONTROLS.get(name, name.replace("_", " "))
+        rows += [_row(label, k, table[k], control=True) for k in by_shots(table)]
     return rows
 
 
@@ -52,12 +53,12 @@ def by_shots(table: Mapping) -> list:
 
 
 def references(k: int | str) -> str:
-    """"1 reference", "4 references"."""
+    """ "1 reference", "4 references"."""
     return f"{k} reference" + ("" if int(k) == 1 else "s")
 
 
 def value_text(value: Mapping[str, float] | float | None) -> str:
-    """"0.931 ± 0.004", "0.931" for a plain number, a dash for nothing."""
+    """ "0.931 ± 0.004", "0.931" for a plain number, a dash for nothing."""
     if value is None:
         return "–"
     if isinstance(value, Mapping):
@@ -65,19 +66,44 @@ def value_text(value: Mapping[str, float] | float | None) -> str:
     return f"{value:.3f}"
 
 
+def mean_over_shots(rows: Sequence[SummaryRow], setting: str, metric: str) -> float | None:
+    """The plain mean of a metric over a setting's rows; None where a row lacks it or there is only one."""
+    values = [mean_of(getattr(row, metric)) for row in rows if row.setting == setting]
+    return sum(values) / len(values) if len(values) > 1 and None not in values else None
+
+
+def mean_of(value: Mapping[str, float] | float | None) -> float | None:
+    """The number itself, without its spread."""
+    return value["mean"] if isinstance(value, Mapping) else value
+
+
 def render_table(rows: Sequence[SummaryRow]) -> str:
-    """Plain text in aligned columns; a rule stands between the measurements and the controls."""
-    cells = [("", *HEADINGS)]
-    cells += [(row.setting, value_text(row.image_auroc), value_text(row.pixel_auroc)) for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(3)]
-    lines = [f"{name:<{widths[0]}}  {a:>{widths[1]}}  {b:>{widths[2]}}".rstrip() for name, a, b in cells]
+    """Plain text in aligned columns, one line per setting and number of references; a rule before the controls."""
+    lines: list[tuple[str, ...] | None] = [("", *HEADINGS), None]
+    settings = dict.fromkeys(row.setting for row in rows)
+    ruled = False
+    for setting in settings:
+        chosen = [row for row in rows if row.setting == setting]
+        if chosen[0].control and not ruled and len(lines) > 2:
+            lines.append(None)
+            ruled = True
+        if all(row.image_auroc == chosen[0].image_auroc and row.pixel_auroc == chosen[0].pixel_auroc for row in chosen):
+            chosen = chosen[:1]  # what does not depend on the number of references needs one line
+        for row in chosen:
+            name = setting if len(chosen) == 1 and row.control else f"{setting}, {references(row.shots)}"
+            lines.append((name, value_text(row.image_auroc), value_text(row.pixel_auroc)))
+        means = [mean_over_shots(chosen, setting, metric) for metric in ("image_auroc", "pixel_auroc")]
+        if means != [None, None] and not chosen[0].control:
+            # Set under the means, not under the spreads.
+            lines.append(("  mean over these", *(value_text(mean) + " " * 8 for mean in means)))
+    widths = [max(len(line[column]) for line in lines if line) for column in range(3)]
     rule = "─" * (sum(widths) + 4)
-    lines.insert(1, rule)
-    first_control = next((i for i, row in enumerate(rows) if row.control), None)
-    if first_control:
-        lines.insert(2 + first_control, rule)
-    return "\n".join(lines)
+    texts = [
+        f"{line[0]:<{widths[0]}}  {line[1]:>{widths[1]}}  {line[2]:>{widths[2]}}".rstrip() if line else rule
+        for line in lines
+    ]
+    return "\n".join(texts)
 
 
-def _row(setting: str, metrics: Mapping, control: bool = False) -> SummaryRow:
-    return SummaryRow(setting, metrics.get("image_auroc"), metrics.get("pixel_auroc"), control)
+def _row(setting: str, k: int | str, metrics: Mapping, control: bool = False) -> SummaryRow:
+    return SummaryRow(setting, int(k), metrics.get("image_auroc"), metrics.get("pixel_auroc"), control)

@@ -117,7 +117,9 @@ def test_aupro_equals_a_naive_loop(seed, ties):
 def test_aupro_agrees_with_adeval(seed, monkeypatch):
     # adeval still calls numpy.trapz, which numpy 2.4 dropped.
     monkeypatch.setattr(np, "trapz", np.trapezoid, raising=False)
-    pytest.importorskip("adeval", reason="adeval is absent (it drags in desktop OpenCV); the naive loop checks AUPRO too")
+    pytest.importorskip(
+        "adeval", reason="adeval is absent (it drags in desktop OpenCV); the naive loop checks AUPRO too"
+    )
     from adeval.au_pro import calculate_au_pro
 
     maps, masks = maps_with_regions(seed)

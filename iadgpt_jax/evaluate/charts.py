@@ -93,34 +93,34 @@ def legend(lines: Sequence[Line], notes: Sequence[str] = (), *, dots: bool = Fal
 
 
 STRIP_LOW, STRIP_HIGH = 0.4, 1.0  # the range of AUROC a strip shows; guessing, .5, lies inside
-_STRIP_WIDTH, _STRIP_PAD = 220, 8
 
 
 def strip(values: Sequence[tuple[str, float]]) -> str:
-    """A row of a dot plot: (class, value) pairs as dots on one line; values beyond its range stand at its ends."""
-    parts = [f'<svg class="strip" viewBox="0 0 {_STRIP_WIDTH} 18" aria-hidden="true">']
-    marks = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
-    parts += [f'<path class="grid" d="M{_strip_at(mark):.1f} -8V26"/>' for mark in marks]
-    parts.append(f'<path class="guess" d="M{_strip_at(0.5):.1f} -8V26"/>')
-    shown = [(style, _strip_at(value)) for style, value in values if math.isfinite(value)]
+    """A row of a dot plot: (class, value) pairs as dots on one line; values beyond its range stand at its ends.
+
+    Places are percentages, so that dots keep their size however narrow the column.
+    """
+    marks = [(mark, "guess" if mark == 0.5 else "grid") for mark in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    parts = ['<svg class="strip" height="18" aria-hidden="true">']
+    parts += [f'<line class="{kind}" x1="{_at(mark)}" x2="{_at(mark)}" y1="-9" y2="27"/>' for mark, kind in marks]
+    shown = [(style, value) for style, value in values if math.isfinite(value)]
     if shown:
-        parts.append(f'<path class="span" d="M{min(x for _, x in shown):.1f} 9H{max(x for _, x in shown):.1f}"/>')
-    parts += [f'<circle class="dot {escape(style)}" cx="{x:.1f}" cy="9" r="4.5"/>' for style, x in shown]
+        low, high = min(value for _, value in shown), max(value for _, value in shown)
+        parts.append(f'<line class="span" x1="{_at(low)}" x2="{_at(high)}" y1="9" y2="9"/>')
+    parts += [f'<circle class="dot {escape(style)}" cx="{_at(value)}" cy="9" r="5"/>' for style, value in shown]
     return "".join(parts) + "</svg>"
 
 
 def strip_axis() -> str:
     """The numbers over a column of strips."""
-    texts = "".join(
-        f'<text x="{_strip_at(mark):.1f}" y="12" text-anchor="middle">{mark:.1f}</text>'
-        for mark in (0.5, 0.7, 0.9, 1.0)
-    )
-    return f'<svg class="strip" viewBox="0 0 {_STRIP_WIDTH} 16">{texts}</svg>'
+    marks = (0.5, 0.7, 0.9, 1.0)
+    texts = "".join(f'<text x="{_at(mark)}" y="12" text-anchor="middle">{mark:.1f}</text>' for mark in marks)
+    return f'<svg class="strip" height="16">{texts}</svg>'
 
 
-def _strip_at(value: float) -> float:
+def _at(value: float) -> str:
     share = (min(max(value, STRIP_LOW), STRIP_HIGH) - STRIP_LOW) / (STRIP_HIGH - STRIP_LOW)
-    return _STRIP_PAD + share * (_STRIP_WIDTH - 2 * _STRIP_PAD)
+    return f"{4 + 92 * share:.1f}%"
 
 
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -50,6 +50,7 @@ _NORMAL = re.compile(
     r"\b(?:no|not any|without(?: any)?) (?:visible |obvious )?(?:defect|anomal|damage|flaw|fault)"
     r"|\b(?:is|are|looks?|appears?|seems?)(?: to be)? (?:normal|flawless|good|intact)\b"
     r"|\bnot (?:defective|anomalous|abnormal|damaged)\b"
+    r"|^(?:nothing|nowhere|none)\b"
 )
 _DEFECTIVE = re.compile(
     r"\bnot (?:normal|flawless|good|intact)\b|\b(?:is|looks?|appears?) (?:defective|abnormal|anomalous)\b"
@@ -75,7 +76,8 @@ def read_answer(answer: str, *, anomalous_answer: str = "No") -> Claim:
     elif _NORMAL.search(finding):
         defective = False
     else:
-        defective = True if kind else None
+        # "There is a …", or the bare place that answers where something differs.
+        defective = True if kind or _PLACE_AFTER_PREPOSITION.match(_plain_places(finding)) else None
     return Claim(defective, kind, _place(finding)) if defective else Claim(defective)
 
 
@@ -119,9 +121,15 @@ def _kind(finding: str) -> str | None:
     return match.group(1).strip() if match and not re.match(r"no(?:thing)?\b", match.group(1)) else None
 
 
-def _place(finding: str) -> str | None:
+def _plain_places(finding: str) -> str:
+    """The text with every other word for a place replaced by the grid's."""
     for pattern, word in _SYNONYMS:
         finding = re.sub(pattern, word, finding)
+    return finding
+
+
+def _place(finding: str) -> str | None:
+    finding = _plain_places(finding)
     match = _PLACE_AFTER_PREPOSITION.search(finding) or _PLACE.search(finding)
     return match.group(1) if match else None
 

@@ -1,8 +1,11 @@
 """Answers are read for what they claim, and graded against the truth, in the wordings models use."""
 
+import numpy as np
 import pytest
 
 from iadgpt_jax.data.place import PLACES
+from iadgpt_jax.data.sources.sample import Defect, Sample
+from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.evaluate.reasoning import Claim, Truth, grade_answers, read_answer
 
 CAUSE = "Likely cause: contact with a sharp tool. Remedy: cover the tool edge."
@@ -29,6 +32,10 @@ def test_our_own_answers_are_read_back(kind, place):
         ("There are no visible defects at the top left.", Claim(False)),
         ("The product is not normal.", Claim(True)),
         ("The product looks flawless.", Claim(False)),
+        ("Nothing. The product is normal.", Claim(False)),
+        ("Nothing.", Claim(False)),
+        ("Nowhere.", Claim(False)),
+        ("At the bottom-right.", Claim(True, None, "bottom right")),
         ("There is an Oil Stain in the upper-left.", Claim(True, "oil stain", "top left")),
         ("There is a dent near the centre.", Claim(True, "dent", "center")),
         ("There is a dent on the lower right. Likely cause: a fall at the top.", Claim(True, "dent", "bottom right")),
@@ -42,6 +49,20 @@ def test_our_own_answers_are_read_back(kind, place):
 )
 def test_wordings(answer, claim):
     assert read_answer(answer) == claim
+
+
+def test_the_words_the_model_is_trained_on_are_read_back():
+    image, mask = np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8)
+    defect = Defect("oil stain", "a leak at the bottom left", "tighten the seal at the top")
+    good = Sample(image, mask, False, "nut", "test", "nut/1")
+    assert read_answer(prompts.reasoning(good, None)) == Claim(False)
+    for place in PLACES:
+        bad = Sample(image, mask, True, "nut", "test", "nut/2", defect=defect)
+        assert read_answer(prompts.reasoning(bad, place)) == Claim(True, "oil stain", place)
+    assert read_answer(prompts.reasoning(bad, None)) == Claim(True, "oil stain", None)
+    for defective in (False, True):
+        claim = read_answer(prompts.verdict(defective), anomalous_answer=prompts.ANOMALOUS_ANSWER)
+        assert claim == Claim(defective)
 
 
 def test_the_polarity_of_a_bare_answer_is_the_templates():

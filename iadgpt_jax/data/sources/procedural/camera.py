@@ -38,8 +38,7 @@ class Shot:
         gain = np.float32(brightness * contrast) * (1 + np.float32(slope_x) * x + np.float32(slope_y) * y)
         lift = (120 * (1 - contrast) + rng.uniform(-2.5, 2.5, 3)).astype(np.float32)
         sigma = rng.uniform(1.0, 3.5)
-        grains = noise.colour_window("sensor", side, rng).astype(np.float32)
-        return Shot(map_x, map_y, gain[..., None].astype(np.float32), lift, (grains - 128) * np.float32(sigma / 32))
+        return Shot(map_x, map_y, gain[..., None].astype(np.float32), lift, noise.sensor(side, rng) * np.float32(sigma))
 
     def photograph(self, canvas: np.ndarray) -> np.ndarray:
         """uint8[S, S, 3] -> uint8[H, W, 3]. S is twice H, so bilinear sampling averages what a pixel covers."""

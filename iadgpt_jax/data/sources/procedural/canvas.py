@@ -32,7 +32,7 @@ class Finish:
 
 @dataclass(frozen=True)
 class Layer:
-    """One painted piece. Outlines fill even-odd, so a ring is two circles. Layers with a `part` can be missing or moved."""
+    """One painted piece. Outlines fill even-odd: a ring is two circles. Those with a `part` can be missing or moved."""
 
     outlines: tuple[shapes.Outline, ...]
     colour: Colour = (128, 128, 128)

@@ -1,4 +1,4 @@
-"""Three sentences about a design: its shape, its material and structure, its surface with the marks that belong to it."""
+"""Three sentences about a design: its shape, its material and structure, its surface with its fixed marks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from iadgpt_jax.data.sources.procedural.product import Product
 
 NOUNS = {
     "scratch": "line",
-    "crack": "jagged line",
+    "crack": "zigzag",
     "dent": "hollow",
-    "hole": "round spot",
+    "hole": "spot",
     "stain": "patch",
     "foreign particle": "dot",
-    "fibre": "curved line",
+    "fibre": "curl",
     "broken edge": "notch",
     "misprint": "print",
     "smear": "streak",
-    "bend": "curve",
-    "speckles": "group of dots",
-    "burn": "shaded area",
+    "bend": "bulge",
+    "speckles": "cluster",
+    "burn": "shade",
     "missing part": "gap",
-    "moved part": "shifted piece",
-    "wrong colour": "coloured piece",
+    "moved part": "shift",
+    "wrong colour": "tint",
 }
 
 
@@ -39,9 +39,8 @@ def captions(product: Product, marks: list[tuple[str, float, float]]) -> tuple[s
         surface += f" with a {NOUNS[kind]} at the {place(x, y)}"
     elif len(marks) == 2:
         (a, ax, ay), (b, bx, by) = marks
-        surface = (
-            f"It is {product.surface.split(' and ')[0]} with a {NOUNS[a]} {place(ax, ay)}, a {NOUNS[b]} {place(bx, by)}"
-        )
+        ground = product.surface.split(" and ")[0]  # leaves room within 16 words
+        surface = f"It is {ground} with a {NOUNS[a]} at the {place(ax, ay)}, a {NOUNS[b]} at the {place(bx, by)}"
     elif marks:
         surface += " with marks at the " + ", ".join(place(x, y) for _, x, y in marks)
     return product.shape, product.structure, surface + "."

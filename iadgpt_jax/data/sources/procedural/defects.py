@@ -264,8 +264,8 @@ def bend(rgb: np.ndarray, site: Site, rng: np.random.Generator, size: float, str
     side = len(rgb)
     places = site.rim if len(site.rim) and rng.random() < 0.8 else site.inside
     at = places[rng.integers(len(places))].astype(float)
-    reach = side * size * 0.42
-    push = reach * (0.45 + 0.35 * strength)
+    reach = side * size * 0.36
+    push = reach * (0.3 + 0.3 * strength)
     angle = rng.uniform(0, 2 * np.pi)
     x0, y0 = max(0, int(at[0] - 2 * reach)), max(0, int(at[1] - 2 * reach))
     x1, y1 = min(side, int(at[0] + 2 * reach)), min(side, int(at[1] + 2 * reach))

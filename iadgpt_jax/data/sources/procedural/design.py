@@ -1,4 +1,4 @@
-"""A design is one product as its maker wants it: a family's layers on a background, with the fixed marks that belong to it.
+"""A design is one product as its maker wants it: a family's layers on a background, with its fixed marks.
 
 The fixed marks come from the generators that also make defects, so that a mark alone says nothing: only other
 examples of the product tell whether it belongs.
@@ -21,7 +21,7 @@ _TRAIN, _HELD_OUT = 1, 2  # streams of the random keys
 
 
 def family_of(split: str, category: int) -> str:
-    """The family of a category: training takes turns; of the held-out ones every fourth is of a family never trained on."""
+    """The family of a category: they take turns; every fourth held-out one is of a family never trained on."""
     trained, unseen = tuple(families.TRAINED), tuple(families.UNSEEN)
     if split == "train":
         return trained[category % len(trained)]
@@ -134,6 +134,8 @@ class Design:
                     picture = marked
                     break
         self.site = replace(self.site, clean=picture)
+        if not self.varies:
+            self._still = picture
         self.captions = captions.captions(self.product, places)
         self.fixed_marks = len(places)
 
@@ -190,7 +192,8 @@ def _table(rng: np.random.Generator, product: Colour) -> patterns.Pattern:
     if kind == 1:
         return patterns.ribbed(colour, rng.uniform(0.1, 0.25), 0.1, float(rng.choice((0, np.pi / 2, 0.785))))
     if kind == 2:
-        return patterns.wood(palette.darker(colour, 1.1), palette.darker(colour, 0.8), rng.uniform(1, 3), 0.2)
+        _, timber = palette.draw(rng, ("beige", "brown", "grey"), product)
+        return patterns.wood(timber, palette.darker(timber, 0.72), rng.uniform(1, 3), 0.4, rng.random() < 0.5)
     if kind == 3:
         return patterns.stone(colour, palette.darker(colour, 0.8), 0.05, 0)
     return patterns.plain(colour, rng.uniform(-0.15, 0.25), rng.uniform(0.01, 0.04))

@@ -14,7 +14,7 @@ _DEFAULT: dict[str, tuple[str, str]] = {
     "scratch": ("contact with a sharp tool", "cover the tool edge"),
     "crack": ("mechanical overload", "reduce the clamping force"),
     "dent": ("impact during handling", "soften the transport rail"),
-    "hole": ("a punch in the wrong place", "check the punch position"),
+    "hole": ("a misplaced punch", "check the punch position"),
     "stain": ("leaking oil", "seal the oil line"),
     "foreign particle": ("dust in the workshop", "clean the workshop air"),
     "fibre": ("a loose thread from clothing", "wear lint free clothing"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from iadgpt_jax.data.sources.procedural import noise
+from iadgpt_jax.data.sources.procedural import noise, palette
 from iadgpt_jax.data.sources.procedural.canvas import Pattern, grid
 from iadgpt_jax.data.sources.procedural.palette import Colour
 
@@ -67,25 +67,24 @@ def ribbed(colour: Colour, pitch: float, depth: float = 0.16, angle: float = 0) 
     return paint
 
 
-def wood(light: Colour, dark: Colour, rings: float, wave: float, angle: float = 0.0) -> Pattern:
-    """Growth rings along x turned by `angle`; the grain's course differs from board to board."""
-    table = ramp([light, dark, light])
+def wood(light: Colour, dark: Colour, rings: float, wave: float, upright: bool = False) -> Pattern:
+    """Growth rings along x, or along y if `upright`; the grain's course differs from board to board."""
+    table = ramp([light, palette.mix(light, dark, 0.35), dark, light])
 
     def paint(side: int, tolerance: np.random.Generator) -> np.ndarray:
-        x, y = grid(side)
-        across = float(np.cos(angle)) * y - float(np.sin(angle)) * x
-        levels = rings * across + wave * noise.window("cloud", side, tolerance)
-        levels = levels + 0.1 * noise.window("brush" if abs(angle) < 0.5 else "soft", side, tolerance)
-        levels -= np.floor(levels)
-        rgb = through(levels, table)
-        fibre = 128 + 9 * noise.window("brush", side, tolerance)
-        return cv2.addWeighted(rgb, 1, cv2.merge([fibre.astype(np.uint8)] * 3), 1, -128)
+        _, y = grid(side)
+        levels = rings * 0.5 * y + wave * noise.window("grain", side, tolerance)
+        levels = levels + 0.05 * noise.window("brush", side, tolerance)
+        levels = levels - np.floor(levels)
+        fibre = np.clip(128 + 8 * noise.window("brush", side, tolerance), 0, 255).astype(np.uint8)
+        rgb = cv2.addWeighted(through(levels, table), 1, cv2.merge([fibre] * 3), 1, -128)
+        return np.ascontiguousarray(rgb.transpose(1, 0, 2)) if upright else rgb
 
     return paint
 
 
 def woven(warp: Colour, weft: Colour, threads: int, twill: int, stripe: tuple[Colour, int] | None = None) -> Pattern:
-    """Cloth of threads × threads over and under; `twill` 1 is plain weave, 2 and 3 step diagonally; a stripe every n."""
+    """Cloth of threads × threads over and under; `twill` 1 is plain weave, 2 and 3 go diagonally; a stripe every n."""
 
     def paint(side: int, tolerance: np.random.Generator) -> np.ndarray:
         x, y = grid(side)

@@ -17,6 +17,30 @@ def number(n: int) -> str:
     return _ONES[n] if n <= 20 else f"twenty {_ONES[n - 20]}"
 
 
+# What descriptions count. A closed list, so that the vocabulary is known without drawing a design.
+COUNTED = (
+    "ball bar bolt chip component contact control dot figure hole lug opening pin plank rivet row screw seam slot "
+    "strip stud tab tablet tile tooth turn wave wire"
+).split()
+
+
+def counted(n: int, noun: str) -> str:
+    """ "three holes", "one hole". The noun's last word must be in COUNTED."""
+    if noun.split(" ")[-1] not in COUNTED:
+        raise KeyError(f"counted: {noun!r} is not in product.COUNTED; add its last word there")
+    return f"{number(n)} {noun if n == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The noun in the plural."""
+    return "teeth" if noun == "tooth" else noun + "s"
+
+
+def article(word: str) -> str:
+    """The word after "a" or "an"."""
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
 @dataclass(frozen=True)
 class Product:
     """One design of a family, upright, without its fixed marks.

@@ -66,7 +66,7 @@ def toothed(
 
 
 def profile(half_widths: list[tuple[float, float]], at: Point = (0, 0), smooth: int = 0) -> Outline:
-    """A body symmetric about the vertical: pairs (y, half width) from top to bottom; `smooth` rounds by that many passes."""
+    """A body symmetric about the vertical: (y, half width) from top to bottom, its corners cut `smooth` times."""
     right = np.array([(w, y) for y, w in half_widths], float)
     for _ in range(smooth):  # Chaikin's corner cutting, with the ends kept
         a, b = right[:-1], right[1:]

@@ -1,4 +1,7 @@
-"""Procedural products as a source: every image is a pure function of (seed, split, category, instance), no files needed."""
+"""Procedural products as a source: every image is a pure function of (seed, split, category, instance), without files.
+
+Rendered pictures are remembered: 38 kB each at 112 pixels, 480 MB for the default 800 categories × 16.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ def render(design: Design, instance: int, defective: bool, side: int) -> Pair:
 
 
 class ProceduralSource:
-    """`categories` designs × (`normal` good + `defective` bad) photographs of `side` pixels, made on demand and remembered.
+    """`categories` designs × (`normal` good + `defective` bad) photographs of `side` pixels, made on demand and kept.
 
     Index = category · (normal + defective) + j, good ones first. `split` is "train", or "held_out" for designs no
     training source of any size shares, a quarter of them from families that never train.
@@ -151,7 +154,7 @@ class ProceduralSource:
         return _design(self.seed, self.split, category, 2 * self.side)
 
     def prepare(self, workers: int = 2, progress: Callable[[int, int], None] | None = None) -> None:
-        """Renders everything now, in `workers` processes (in this one if ≤ 1). `progress` gets (categories done, of)."""
+        """Renders all now, in `workers` processes (in this one if ≤ 1); `progress` gets (categories done, of)."""
         missing = [
             c for c in range(self.categories) if any(c * self._per + j not in self._pixels for j in range(self._per))
         ]
@@ -176,6 +179,7 @@ class ProceduralSource:
     def _remember(self, index: int, captions: tuple[str, str, str], material: str, pair: Pair) -> None:
         category = index // self._per
         self._captions[category], self._materials[category] = captions, material
+        pair.image.flags.writeable = False  # every reader gets this very array
         self._pixels[index] = (pair.image, np.packbits(pair.mask) if pair.kind else None, pair.kind)
 
 
@@ -188,7 +192,7 @@ class _Rendered:
 
 
 def _instance_key(instance: int, normal: int) -> int:
-    """Good ones take even keys and defective ones odd keys, so that asking for more of one changes none of the other."""
+    """Good ones take even keys, defective ones odd keys: asking for more of one changes none of the other."""
     return 2 * instance if instance < normal else 2 * (instance - normal) + 1
 
 

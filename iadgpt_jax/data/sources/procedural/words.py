@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from iadgpt_jax.data.sources.procedural import captions, facts, families, noise, palette
-from iadgpt_jax.data.sources.procedural.product import number
+from iadgpt_jax.data.sources.procedural.product import COUNTED, number, plural
 
-_DESIGNS_PER_FAMILY = 10
+_DESIGNS_PER_FAMILY = 18
 
 
 def corpus(seed: int = 0) -> list[str]:
-    """Sentences that between them hold every word of captions and facts: drawn designs (unpainted), then the closed lists."""
+    """Sentences that hold every word of captions and facts: some designs' (not painted), then the closed lists."""
     sentences: list[str] = []
     every = {**families.TRAINED, **families.UNSEEN}
     kinds = tuple(captions.NOUNS)
@@ -21,7 +21,7 @@ def corpus(seed: int = 0) -> list[str]:
     for fact in facts.every():
         sentences.extend((fact.kind, fact.cause, fact.remedy))
     sentences.extend(f"It is {name}." for name in palette.NAMED)
-    sentences.extend(f"with {number(n)} parts" for n in range(2, 30))
+    sentences.extend(f"{number(n)} {noun}, {plural(noun)}" for n, noun in enumerate(COUNTED, 1))
     sentences.extend(
         f"with a {noun} at the {captions.place(x, y)}"
         for noun in captions.NOUNS.values()

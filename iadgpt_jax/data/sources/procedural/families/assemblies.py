@@ -6,7 +6,7 @@ import numpy as np
 
 from iadgpt_jax.data.sources.procedural import palette, shapes
 from iadgpt_jax.data.sources.procedural.canvas import Finish, Layer
-from iadgpt_jax.data.sources.procedural.product import Product, number
+from iadgpt_jax.data.sources.procedural.product import Product, counted
 
 _FLAT = Finish(bevel=0, shadow=0)
 
@@ -108,7 +108,7 @@ def board(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "electronics",
-        f"A rectangular circuit board with {number(count)} components.",
+        f"A rectangular circuit board with {counted(count, 'component')}.",
         "It is made of resin with soldered electronic parts.",
         f"{name} and printed",
         without=("bend", "dent"),
@@ -155,7 +155,7 @@ def chip(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "electronics",
-        f"A square chip with {number(pins)} pins on {'four' if four else 'two'} sides.",
+        f"A square chip with {counted(pins, 'pin')} on {'four' if four else 'two'} sides.",
         "It is a moulded block with metal pins.",
         f"{name} and printed",
         without=("bend",),
@@ -195,7 +195,7 @@ def cable(rng: np.random.Generator) -> Product:
         tuple(layers),
         jacket,
         "electronics",
-        f"A round cable cut across, with {number(count)} wires.",
+        f"A round cable cut across, with {counted(count, 'wire')}.",
         f"It is made of {core_word} metal wires in a plastic jacket.",
         f"{name} and matt",
         without=("bend", "dent"),
@@ -246,7 +246,7 @@ def panel(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "plastic",
-        f"A control panel with {number(rows)} rows of {number(columns)} controls.",
+        f"A control panel with {counted(rows, 'row')} of {counted(columns, 'control')}.",
         "It is made of plastic with mounted knobs and buttons.",
         f"{name} and flat",
         without=("bend",),

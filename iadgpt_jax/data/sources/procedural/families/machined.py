@@ -6,7 +6,7 @@ import numpy as np
 
 from iadgpt_jax.data.sources.procedural import palette, shapes
 from iadgpt_jax.data.sources.procedural.canvas import Finish, Layer
-from iadgpt_jax.data.sources.procedural.product import Product, number
+from iadgpt_jax.data.sources.procedural.product import Product, counted
 
 _METAL_WORDS = {"silver": "steel", "grey": "iron", "golden": "brass", "copper": "copper"}
 
@@ -28,7 +28,7 @@ def disc(rng: np.random.Generator) -> Product:
     holes = int(rng.choice((0, 3, 4, 5, 6, 8)))
     for k, at in enumerate(shapes.around(holes, (r + step) / 2, rng.uniform(0, 6))):
         layers.append(Layer((shapes.ellipse(at, (r - step) * 0.3),), cut=True, part=k))
-    detail = f"with {number(holes)} small holes" if holes else "with a raised step"
+    detail = f"with {counted(holes, 'small hole')}" if holes else "with a raised step"
     return Product(
         tuple(layers),
         colour,
@@ -56,7 +56,7 @@ def ring(rng: np.random.Generator) -> Product:
     lugs = int(rng.choice((0, 0, 2, 3, 4)))
     for k, at in enumerate(shapes.around(lugs, r, rng.uniform(0, 6))):
         layers.append(Layer((shapes.ellipse(at, 0.1),), colour, Finish("round", bevel=0.2), part=k))
-    detail = f"with {number(lugs)} round lugs" if lugs else "with a wide opening"
+    detail = f"with {counted(lugs, 'round lug')}" if lugs else "with a wide opening"
     return Product(
         tuple(layers),
         colour,
@@ -99,7 +99,7 @@ def nut(rng: np.random.Generator) -> Product:
         tone = palette.darker(colour, 0.4)
         layers.append(Layer((shapes.ellipse(at, 0.055),), tone, Finish(bevel=-0.3, shadow=0), part=k))
     shape = {4: "square", 6: "hexagonal", 8: "octagonal"}[corners]
-    marks = f" and {number(dots)} punched dots" if dots else ""
+    marks = f" and {counted(dots, 'punched dot')}" if dots else ""
     return Product(
         tuple(layers),
         colour,
@@ -131,12 +131,12 @@ def gear(rng: np.random.Generator) -> Product:
     for k, at in enumerate(shapes.around(holes, (dish + bore + 0.09) / 2, rng.uniform(0, 6))):
         layers.append(Layer((shapes.ellipse(at, (dish - bore - 0.09) * 0.34),), cut=True, part=k))
     layers.append(Layer((shapes.ellipse((0, 0), bore),), cut=True))
-    extra = f" and {number(holes)} round openings" if holes else ""
+    extra = f" and {counted(holes, 'round opening')}" if holes else ""
     return Product(
         tuple(layers),
         colour,
         "plastic" if plastic else "metal",
-        f"A round gear with {number(teeth)} teeth, a center hole{extra}.",
+        f"A round gear with {counted(teeth, 'tooth')}, a center hole{extra}.",
         f"It is made of {metal}, one body with teeth.",
         f"{name} and {'matt' if plastic else 'turned'}",
     )
@@ -162,7 +162,7 @@ def washer(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "metal",
-        f"A flat washer with {number(count)} {'tabs' if tabs else 'slots'} around a hole.",
+        f"A flat washer with {counted(count, 'tab' if tabs else 'slot')} around a hole.",
         f"It is stamped from {metal} sheet.",
         f"{name} and smooth",
     )
@@ -199,7 +199,7 @@ def flange(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "metal",
-        f"A rectangular flange with a center hole and {number(len(places))} {'bolts' if bolts else 'small holes'}.",
+        f"A rectangular flange with a center hole and {counted(len(places), 'bolt' if bolts else 'small hole')}.",
         f"It is made of {'painted' if painted else 'brushed'} {metal}, a plate with a boss.",
         f"{name} and {'painted' if painted else 'brushed'}",
     )
@@ -225,7 +225,7 @@ def bearing(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "metal",
-        f"A ball bearing with {number(balls)} balls between two rings.",
+        f"A ball bearing with {counted(balls, 'ball')} between two rings.",
         f"It is made of {metal} rings with loose balls.",
         f"{name} and polished",
     )
@@ -255,7 +255,7 @@ def screw(rng: np.random.Generator) -> Product:
         tuple(layer.moved(0, 0, tilt, (0, 0)) for layer in layers),
         colour,
         "metal",
-        f"A long screw with a {shape} head and {number(turns)} turns of thread.",
+        f"A long screw with a {shape} head and {counted(turns, 'turn')} of thread.",
         f"It is made of {_METAL_WORDS.get(name, 'steel')}, a shank under a head.",
         f"{name} and shiny",
     )

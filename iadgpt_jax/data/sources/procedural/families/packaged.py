@@ -6,7 +6,7 @@ import numpy as np
 
 from iadgpt_jax.data.sources.procedural import palette, shapes
 from iadgpt_jax.data.sources.procedural.canvas import Finish, Layer
-from iadgpt_jax.data.sources.procedural.product import Product, number
+from iadgpt_jax.data.sources.procedural.product import Product, article, counted
 
 _UP = np.pi / 2
 
@@ -54,7 +54,7 @@ def bottle(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "glass" if glass else "plastic",
-        f"A standing bottle with a {cap_name} cap and a label.",
+        f"A standing bottle with {article(cap_name)} cap and a label.",
         f"It is a hollow body of {'glass' if glass else 'plastic'}; the label shows a {word}.",
         f"{name} and {'clear' if glass else 'smooth'}",
     )
@@ -96,7 +96,7 @@ def jar(rng: np.random.Generator) -> Product:
         tuple(layers),
         fill,
         "glass",
-        f"A wide jar with a {lid_name} lid, filled with {name} food.",
+        f"A wide jar with {article(lid_name)} lid, filled with {name} food.",
         "It is made of glass under a ribbed metal lid.",
         f"{name} and clear",
     )
@@ -131,8 +131,8 @@ def capsule(rng: np.random.Generator) -> Product:
         turned,
         a,
         "plastic",
-        f"A lying capsule with {number(marks)} printed bars.",
-        f"It is made of gelatine, a {a_name} half in a {b_name} half.",
+        f"A lying capsule with {counted(marks, 'printed bar')}.",
+        f"It is made of gelatine, {article(a_name)} half in {article(b_name)} half.",
         f"{a_name} and glossy",
     )
 
@@ -159,7 +159,7 @@ def blister(rng: np.random.Generator) -> Product:
         tuple(layers),
         foil,
         "plastic",
-        f"A blister pack with {number(rows)} rows of {number(columns)} tablets.",
+        f"A blister pack with {counted(rows, 'row')} of {counted(columns, 'tablet')}.",
         f"It is made of {foil_name} foil holding {pill_name} {'oblong' if oblong else 'round'} tablets.",
         f"{foil_name} and shiny",
         without=("bend",),
@@ -199,7 +199,7 @@ def cap(rng: np.random.Generator) -> Product:
             Layer((shapes.regular((0, 0), r * 0.5, int(rng.integers(3, 7)), rng.uniform(0, 6)),), ink, flat, part=0)
         )
         layers.append(Layer((shapes.ellipse((0, 0), r * 0.2),), colour, flat, part=1))
-    emblem = ("star", "bars", "dots", "badge")[kind]
+    emblem = ("a star", "bars", "dots", "a badge")[kind]
     return Product(
         tuple(layers),
         colour,

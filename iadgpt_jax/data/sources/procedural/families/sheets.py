@@ -6,7 +6,7 @@ import numpy as np
 
 from iadgpt_jax.data.sources.procedural import palette, patterns, shapes
 from iadgpt_jax.data.sources.procedural.canvas import Finish, Layer
-from iadgpt_jax.data.sources.procedural.product import Product, number
+from iadgpt_jax.data.sources.procedural.product import Product, counted
 
 _ALL = shapes.box((0, 0), 2.6, 2.6)
 _FLAT = Finish(bevel=0, shadow=0, gloss=0)
@@ -31,7 +31,7 @@ def textile(rng: np.random.Generator) -> Product:
     for k, at in enumerate(places):
         size = 0.34 if figures == 1 else 0.2
         layers.append(Layer((shapes.regular(at, size, corners, -np.pi / 2),), ink, _FLAT, part=k))
-    detail = f", printed with {number(figures)} figure{'s' if figures > 1 else ''}" if figures else ""
+    detail = f", printed with {counted(figures, 'figure')}" if figures else ""
     stripes = " and stripes" if stripe else ""
     return Product(
         tuple(layers),
@@ -48,13 +48,13 @@ def wood(rng: np.random.Generator) -> Product:
     """A wooden board or parquet strips with screws or dowels."""
     name, light = palette.draw(rng, ("beige", "brown", "orange", "grey"))
     dark = palette.mix(palette.darker(light, rng.uniform(0.55, 0.72)), (90, 50, 25), 0.25)
-    angle = float(rng.choice((0.0, np.pi / 2)))
-    grain = patterns.wood(light, dark, rng.uniform(2, 5), rng.uniform(0.15, 0.45), angle)
+    upright = rng.random() < 0.5
+    grain = patterns.wood(light, dark, rng.uniform(2, 6), rng.uniform(0.25, 0.7), upright)
     layers = [Layer((_ALL,), finish=_FLAT, pattern=grain)]
     planks = int(rng.integers(1, 5))
     for k in range(1, planks):
         at = -1 + 2 * k / planks
-        line = shapes.box((0, at), 2.6, 0.035) if angle == 0 else shapes.box((at, 0), 0.035, 2.6)
+        line = shapes.box((at, 0), 0.035, 2.6) if upright else shapes.box((0, at), 2.6, 0.035)
         layers.append(Layer((line,), palette.darker(dark, 0.35), Finish(bevel=0.3, shadow=0)))
     plugs = int(rng.choice((0, 1, 2, 4, 4)))
     _, tone = palette.draw(rng, ("silver", "golden", "black", "brown"), light)
@@ -62,13 +62,13 @@ def wood(rng: np.random.Generator) -> Product:
     for k, at in enumerate(shapes.around(plugs, 0.6 if plugs > 1 else 0.1, phase)):
         layers.append(Layer((shapes.ellipse(at, 0.11),), tone, Finish("turned", bevel=0.4), part=k))
         layers.append(Layer((shapes.box(at, 0.15, 0.035, 0, phase),), palette.darker(tone, 0.35), _FLAT, part=k))
-    detail = f" and {number(plugs)} screws" if plugs else ""
+    detail = f" and {counted(plugs, 'screw')}" if plugs else ""
     return Product(
         tuple(layers),
         light,
         "wood",
-        f"A flat board of {number(planks)} plank{'s' if planks > 1 else ''}{detail}.",
-        f"It is made of wood with {'vertical' if angle else 'horizontal'} grain.",
+        f"A flat board of {counted(planks, 'plank')}{detail}.",
+        f"It is made of wood with {'vertical' if upright else 'horizontal'} grain.",
         f"{name} and grained",
         without=("broken edge", "bend"),
     )
@@ -80,7 +80,7 @@ def tile(rng: np.random.Generator) -> Product:
     vein = palette.mix(glaze, palette.draw(rng, palette.PLAIN, glaze)[1], 0.6)
     body = patterns.stone(glaze, vein, rng.uniform(0.0, 0.1), rng.choice((0, 0, 0.35, 0.5)))
     count = int(rng.integers(1, 4))
-    _, joint = palette.draw(rng, ("grey", "white", "black"), glaze)
+    joint_name, joint = palette.draw(rng, ("grey", "white", "black"), glaze)
     layers = [Layer((_ALL,), joint, Finish(bevel=0, shadow=0, grain=("fine", 0.04)))]
     pitch, gap = 2 / count, rng.uniform(0.05, 0.09)
     ornament = int(rng.integers(4))
@@ -106,8 +106,8 @@ def tile(rng: np.random.Generator) -> Product:
         tuple(layers),
         glaze,
         "ceramic",
-        f"A wall of {number(count * count)} square tile{'s' if count > 1 else ''}{detail}.",
-        "It is made of glazed ceramic with grey joints." if count > 1 else "It is one glazed ceramic body.",
+        f"A wall of {counted(count * count, 'square tile')}{detail}.",
+        f"It is made of glazed ceramic with {joint_name} joints." if count > 1 else "It is one glazed ceramic body.",
         f"{name} and glazed",
         without=("broken edge", "bend", "dent"),
     )
@@ -137,9 +137,9 @@ def mesh(rng: np.random.Generator) -> Product:
                     Layer((shapes.regular(at, pitch * 0.32, corners, np.pi / 4),), cut=True, part=j * count + i)
                 )
     shape = (
-        f"A wire grid with {number(count)} openings across."
+        f"A wire grid with {counted(count, 'opening')} across."
         if wires
-        else f"A perforated sheet with {number(count)} holes across."
+        else f"A perforated sheet with {counted(count, 'hole')} across."
     )
     return Product(
         tuple(layers),
@@ -164,7 +164,7 @@ def slab(rng: np.random.Generator) -> Product:
         angle = float(rng.choice((0, np.pi / 2, 0.785)))
         piece = shapes.box((at[0], at[1]), rng.uniform(0.5, 1), 0.12, 0.03, angle)
         layers.append(Layer((piece,), tone, Finish(bevel=0.3, shadow=0.15), part=k))
-    detail = f" with {number(inlays)} inlaid strip{'s' if inlays != 1 else ''}" if inlays else ""
+    detail = f" with {counted(inlays, 'inlaid strip')}" if inlays else ""
     return Product(
         tuple(layers),
         colour,
@@ -186,12 +186,12 @@ def corrugated(rng: np.random.Generator) -> Product:
     _, tone = palette.draw(rng, ("silver", "black", "golden", "white"), colour)
     for k, at in enumerate(shapes.around(rivets, rng.uniform(0.55, 0.72), rng.uniform(0, 6))):
         layers.append(Layer((shapes.ellipse(at, 0.1),), tone, Finish("round", bevel=0.4, gloss=0.4), part=k))
-    detail = f" and {number(rivets)} rivets" if rivets else ""
+    detail = f" and {counted(rivets, 'rivet')}" if rivets else ""
     return Product(
         tuple(layers),
         colour,
         "metal",
-        f"A corrugated sheet with {number(waves)} waves{detail}.",
+        f"A corrugated sheet with {counted(waves, 'wave')}{detail}.",
         "It is made of rolled sheet metal.",
         f"{name} and ribbed",
         without=("broken edge",),

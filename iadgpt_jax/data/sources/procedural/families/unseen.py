@@ -6,7 +6,7 @@ import numpy as np
 
 from iadgpt_jax.data.sources.procedural import palette, patterns, shapes
 from iadgpt_jax.data.sources.procedural.canvas import Finish, Layer
-from iadgpt_jax.data.sources.procedural.product import Product, number
+from iadgpt_jax.data.sources.procedural.product import Product, counted
 
 _FLAT = Finish(bevel=0, shadow=0)
 
@@ -44,7 +44,7 @@ def key(rng: np.random.Generator) -> Product:
         _turned(layers, float(rng.choice((0, 0.5, -0.5, 1.57)))),
         colour,
         "metal",
-        f"A flat key with {number(cuts)} teeth and a round hole.",
+        f"A flat key with {counted(cuts, 'tooth')} and a round hole.",
         "It is made of metal, a blade with a bow.",
         f"{name} and brushed",
     )
@@ -79,7 +79,7 @@ def connector(rng: np.random.Generator) -> Product:
         _turned(layers, float(rng.choice((0, 0, 1.57)))),
         colour,
         "electronics",
-        f"A plug with {number(rows)} row{'s' if rows > 1 else ''} of {number(columns)} contacts.",
+        f"A plug with {counted(rows, 'row')} of {counted(columns, 'contact')}.",
         "It is made of plastic around metal contacts.",
         f"{name} and smooth",
     )
@@ -107,7 +107,7 @@ def zipper(rng: np.random.Generator) -> Product:
         _turned(layers, float(rng.choice((0, 1.57)))),
         tape,
         "fabric",
-        f"A closed zipper with {number(teeth)} teeth and a slider.",
+        f"A closed zipper with {counted(teeth, 'tooth')} and a slider.",
         "It is made of woven tape with metal teeth.",
         f"{name} and woven",
         without=("broken edge",),
@@ -143,12 +143,13 @@ def leather(rng: np.random.Generator) -> Product:
     for at in shapes.around(studs, 0.3, rng.uniform(0, 6), (0, -0.02)):
         layers.append(Layer((shapes.ellipse(at, 0.1),), metal, Finish("round", gloss=0.5, bevel=0.4), part=part))
         part += 1
-    detail = f"{number(seams)} seam{'s' if seams != 1 else ''} and {number(studs)} studs"
+    parts = [counted(n, word) for n, word in ((seams, "seam"), (studs, "stud")) if n]
+    detail = " with " + " and ".join(parts) if parts else ""
     return Product(
         _turned(layers, angle),
         colour,
         "leather",
-        f"A piece of leather with {detail}.",
+        f"A piece of leather{detail}.",
         "It is made of tanned hide with a fine grain.",
         f"{name} and grained",
         without=("broken edge", "bend"),
@@ -180,7 +181,7 @@ def spring(rng: np.random.Generator) -> Product:
         _turned(layers, float(rng.choice((0, 0.6, -0.6, 1.57)))),
         colour,
         "metal",
-        f"A coil spring with {number(coils)} turns, lying.",
+        f"A coil spring with {counted(coils, 'turn')}, lying.",
         "It is wound from one metal wire.",
         f"{name} and shiny",
     )
@@ -215,7 +216,7 @@ def cookie(rng: np.random.Generator) -> Product:
         tuple(layers),
         dough,
         "food",
-        f"A {'square' if square else 'round'} cookie with {number(count)} {'chips' if chips else 'small holes'}.",
+        f"A {'square' if square else 'round'} cookie with {counted(count, 'chip' if chips else 'small hole')}.",
         "It is made of baked dough.",
         f"{name} and rough",
         without=("dent", "bend"),
@@ -236,12 +237,12 @@ def button(rng: np.random.Generator) -> Product:
         layers.append(Layer((shapes.ellipse(at, r * 0.07),), ink, Finish(bevel=0.2, shadow=0.1), part=10 + k))
     for k, at in enumerate(shapes.around(holes, r * rng.uniform(0.2, 0.27), rng.uniform(0, 6))):
         layers.append(Layer((shapes.ellipse(at, r * 0.1),), cut=True, part=k))
-    detail = f" and {number(petals)} dots" if petals else ""
+    detail = f" and {counted(petals, 'dot')}" if petals else ""
     return Product(
         tuple(layers),
         colour,
         "plastic",
-        f"A round button with {number(holes)} holes{detail}.",
+        f"A round button with {counted(holes, 'hole')}{detail}.",
         "It is moulded from plastic with a raised rim.",
         f"{name} and glossy",
     )
@@ -271,7 +272,7 @@ def blade(rng: np.random.Generator) -> Product:
         tuple(layers),
         colour,
         "metal",
-        f"A saw blade with {number(teeth)} teeth and {number(slots)} openings.",
+        f"A saw blade with {counted(teeth, 'tooth')} and {counted(slots, 'opening')}.",
         "It is cut from steel sheet with a center hole.",
         f"{name} and sharp",
     )

@@ -1,0 +1,154 @@
+"""config.json of Qwen2.5-VL and our ModelConfig, in both directions.
+
+Two layouts are read: the hub's (decoder fields at top level, `rope_scaling`) and the one transformers 5 saves
+(`text_config`, `rope_parameters`, values equal to the class's defaults left out). Written is the hub's. What Hugging
+Face has no field for lies in a section `iadgpt`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.config import GROUPS, PRESETS, LanguageConfig, ModelConfig, SpecialTokens, VisionConfig
+
+SECTION = "iadgpt"
+# transformers' defaults (Qwen2_5_VLVisionConfig, Qwen2_5_VLTextConfig): its saved files leave out values equal to them.
+VISION_DEFAULTS = dict(
+    depth=32, hidden_size=3584, intermediate_size=3420, num_heads=16, patch_size=14, spatial_merge_size=2,
+    window_size=112, fullatt_block_indexes=(7, 15, 23, 31), out_hidden_size=3584, hidden_act="silu",
+    temporal_patch_size=2,
+)  # fmt: skip
+TEXT_DEFAULTS = dict(
+    num_hidden_layers=80, hidden_size=8192, intermediate_size=29568, num_attention_heads=64, num_key_value_heads=8,
+    vocab_size=152064, rms_norm_eps=1e-5, hidden_act="silu", use_sliding_window=False, attention_dropout=0.0,
+)  # fmt: skip
+ROPE_THETA = 1e6
+MROPE_SECTION = (16, 24, 24)
+
+
+def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None = None) -> ModelConfig:
+    """Our configuration of a Qwen2.5-VL described by its config.json (both layouts).
+
+    taps: fusion gates and attention maps; None: as the file's `iadgpt` section says, else wherever depths allow it.
+    Raises InputError, naming `where` and the field, for another architecture or a feature this model does not have.
+    """
+    if hf.get("model_type") != "qwen2_5_vl":
+        raise InputError(f"{where}: model_type is {hf.get('model_type')!r}; only 'qwen2_5_vl' can be converted")
+    ours = hf.get(SECTION, {})
+    text = TEXT_DEFAULTS | (hf["text_config"] if isinstance(hf.get("text_config"), dict) else hf)
+    seen = VISION_DEFAULTS | (hf.get("vision_config") or {})
+    _supported(where, "hidden_act", text["hidden_act"], "silu")
+    _supported(where, "vision_config.hidden_act", seen["hidden_act"], "silu")
+    _supported(where, "vision_config.temporal_patch_size", seen["temporal_patch_size"], 2)
+    _supported(where, "vision_config.in_channels", seen.get("in_channels", seen.get("in_chans", 3)), 3)
+    _supported(where, "use_sliding_window", bool(text["use_sliding_window"]), False)
+    theta, section = _rotary(where, text)
+    tied = bool(hf.get("tie_word_embeddings", False) or text.get("tie_word_embeddings", False))
+    vision = VisionConfig(
+        depth=seen["depth"], width=seen["hidden_size"], mlp=seen["intermediate_size"], heads=seen["num_heads"],
+        patch=seen["patch_size"], merge=seen["spatial_merge_size"], window=seen["window_size"],
+        full_blocks=tuple(seen["fullatt_block_indexes"]), out=seen["out_hidden_size"],
+    )  # fmt: skip
+    language = LanguageConfig(
+        depth=text["num_hidden_layers"], width=text["hidden_size"], mlp=text["intermediate_size"],
+        heads=text["num_attention_heads"], kv_heads=text["num_key_value_heads"] or text["num_attention_heads"],
+        vocab=text["vocab_size"], tied=tied, rope_theta=theta, mrope_section=section, eps=text["rms_norm_eps"],
+    )  # fmt: skip
+    if taps is None:
+        taps = ours.get("taps", vision.regular and language.depth % GROUPS == 0)
+    published = SpecialTokens()
+    tokens = SpecialTokens(
+        image=hf.get("image_token_id", published.image),
+        vision_start=hf.get("vision_start_token_id", published.vision_start),
+        vision_end=hf.get("vision_end_token_id", published.vision_end),
+        **{name: ours.get(name, getattr(published, name)) for name in ("chat_start", "chat_end", "end_of_text")},
+    )
+    config = ModelConfig(
+        name=ours.get("name", "qwen2.5-vl"), vision=vision, language=language, tokens=tokens, taps=taps,
+        positions=ours.get("positions", "qwen"), init=ours.get("init", "normal"),
+    )  # fmt: skip
+    return config if "name" in ours else dataclasses.replace(config, name=_published_name(config))
+
+
+def hf_config_from_model(config: ModelConfig, dtype: str = "bfloat16", video_token: int | None = None) -> dict:
+    """config.json in the hub's flat layout. video_token: id of `<|video_pad|>`; None: right after the image's."""
+    vision, language, tokens = config.vision, config.language, config.tokens
+    if vision.eps != 1e-6:
+        raise InputError(f"model {config.name!r}: vision.eps is {vision.eps}, but Qwen2.5-VL's ViT knows only 1e-6")
+    return {
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+        "model_type": "qwen2_5_vl",
+        "attention_dropout": 0.0,
+        "bos_token_id": tokens.end_of_text,
+        "eos_token_id": tokens.chat_end,
+        "vision_start_token_id": tokens.vision_start,
+        "vision_end_token_id": tokens.vision_end,
+        "image_token_id": tokens.image,
+        "video_token_id": tokens.image + 1 if video_token is None else video_token,
+        "hidden_act": "silu",
+        "hidden_size": language.width,
+        "initializer_range": 0.02,
+        "intermediate_size": language.mlp,
+        "max_position_embeddings": 128000,
+        "max_window_layers": language.depth,
+        "num_attention_heads": language.heads,
+        "num_hidden_layers": language.depth,
+        "num_key_value_heads": language.kv_heads,
+        "rms_norm_eps": language.eps,
+        "rope_theta": language.rope_theta,
+        "rope_scaling": {"type": "mrope", "mrope_section": list(language.mrope_section)},
+        "sliding_window": 32768,
+        "tie_word_embeddings": language.tied,
+        "torch_dtype": dtype,
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vocab_size": language.vocab,
+        "vision_config": {
+            "depth": vision.depth,
+            "hidden_act": "silu",
+            "hidden_size": vision.width,
+            "intermediate_size": vision.mlp,
+            "num_heads": vision.heads,
+            "in_chans": 3,
+            "out_hidden_size": vision.out,
+            "patch_size": vision.patch,
+            "spatial_merge_size": vision.merge,
+            "spatial_patch_size": vision.patch,
+            "window_size": vision.window,
+            "fullatt_block_indexes": list(vision.full_blocks),
+            "tokens_per_second": 2,
+            "temporal_patch_size": 2,
+        },
+        SECTION: {
+            "name": config.name,
+            "taps": config.taps,
+            "positions": config.positions,
+            "init": config.init,
+            "chat_start": tokens.chat_start,
+            "chat_end": tokens.chat_end,
+            "end_of_text": tokens.end_of_text,
+        },
+    }
+
+
+def _supported(where: str, field: str, value, only) -> None:
+    if value != only:
+        raise InputError(f"{where}: {field} is {value!r}; this model computes only {only!r}")
+
+
+def _rotary(where: str, text: dict) -> tuple[float, tuple[int, int, int]]:
+    """(theta, sections) from `rope_parameters` or from `rope_scaling` beside `rope_theta`."""
+    rotary = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    kind = rotary.get("rope_type", rotary.get("type", "default"))
+    if kind not in ("default", "mrope"):
+        raise InputError(f"{where}: rotary type {kind!r}; only plain M-RoPE ('mrope' or 'default') can be converted")
+    theta = rotary.get("rope_theta", text.get("rope_theta", ROPE_THETA))
+    return float(theta), tuple(rotary.get("mrope_section", MROPE_SECTION))
+
+
+def _published_name(config: ModelConfig) -> str:
+    for name, preset in PRESETS.items():
+        if (preset.vision, preset.language) == (config.vision, config.language):
+            return name
+    return config.name

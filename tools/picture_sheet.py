@@ -1,6 +1,6 @@
-"""A picture sheet of the procedural products: per row a category, good ones left, defects with their masks right.
+"""A picture sheet of the procedural products: a row per category, good ones left, defects and masks right.
 
-python tools/picture_sheet.py --out=sheet.png [--seed=0] [--split=train|held_out] [--side=112]
+python tools/picture_sheet.py --out=sheet.png [--seed=0] [--split=both|train|held_out] [--side=112] [--rows=16]
 """
 
 from __future__ import annotations
@@ -12,55 +12,80 @@ import cv2
 import numpy as np
 
 from iadgpt_jax.data.sources.procedural import ProceduralSource
+from iadgpt_jax.data.sources.procedural.families import TRAINED, UNSEEN
+from iadgpt_jax.errors import InputError, clear_errors
 
-_GAP, _INK = 4, (225, 40, 60)
+_GAP, _NAME = 4, 84  # pixels between pictures, and for the family's name
+_PAPER, _TEXT, _OUTLINE = 255, (70, 74, 82), (255, 30, 70)
+_GOOD, _BAD = 3, 4  # pictures per row
 
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture with the mask's contour drawn on it: uint8[H, W, 3]."""
+    """The picture, a little faded, with the mask's contour drawn on it: uint8[H, W, 3]."""
     contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-    return cv2.drawContours(image.copy(), contours, -1, _INK, 1, cv2.LINE_AA)
+    faded = cv2.addWeighted(image, 0.75, np.full_like(image, 255), 0.25, 0)
+    return cv2.drawContours(faded, contours, -1, _OUTLINE, 1, cv2.LINE_AA)
 
 
-def row(source: ProceduralSource, category: int, good: int, bad: int) -> np.ndarray:
-    """Good examples, then defective ones each beside its outline."""
-    per = source.normal + source.defective
-    cells = [source[category * per + j].image for j in range(good)]
-    for j in range(bad):
-        sample = source[category * per + source.normal + j]
+def label(text: str, width: int, height: int) -> np.ndarray:
+    """Dark words on paper, left and middle: uint8[height, width, 3]."""
+    paper = np.full((height, width, 3), _PAPER, np.uint8)
+    at = (4, height // 2 + 4)
+    return cv2.putText(paper, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)
+
+
+def row(source: ProceduralSource, category: int) -> np.ndarray:
+    """The family's name, good examples, then defective ones each beside its outline."""
+    first = category * (source.normal + source.defective)
+    cells = [source[first + j].image for j in range(_GOOD)]
+    for j in range(_BAD):
+        sample = source[first + source.normal + j]
         cells += [sample.image, outlined(sample.image, sample.mask)]
-    edge = np.full((cells[0].shape[0], _GAP, 3), 255, np.uint8)
-    wide = np.full((cells[0].shape[0], 3 * _GAP, 3), 255, np.uint8)
-    pieces: list[np.ndarray] = []
+    pieces = [label(source.design(category).family, _NAME, source.side)]
     for k, cell in enumerate(cells):
-        pieces += [wide if k >= good and (k - good) % 2 == 0 else edge, cell]
-    return np.concatenate(pieces[1:], axis=1)
+        gap = 3 * _GAP if k >= _GOOD and (k - _GOOD) % 2 == 0 else _GAP
+        pieces += [np.full((source.side, gap, 3), _PAPER, np.uint8), cell]
+    return np.concatenate(pieces, axis=1)
 
 
+def sheet(seed: int, split: str, rows: int, side: int) -> np.ndarray:
+    """uint8[H, W, 3]: `rows` categories; with "both", a quarter of them from families that are never trained on."""
+    train = ProceduralSource(seed, "train", len(TRAINED), _GOOD, _BAD, side)
+    held_out = ProceduralSource(seed, "held_out", 4 * len(UNSEEN), _GOOD, _BAD, side)
+    unseen = {"both": rows // 4, "train": 0, "held_out": rows}[split]
+    strips = [row(train, k * len(TRAINED) // (rows - unseen)) for k in range(rows - unseen)]
+    strips += [row(held_out, 4 * k if split == "both" else k) for k in range(unseen)]
+    width, (cell, pair) = strips[0].shape[1], (side + _GAP, 2 * side + 4 * _GAP)
+    header = (
+        label("", _NAME + _GAP, 22),
+        label("good", _GOOD * cell + 2 * _GAP, 22),
+        label("defective, with mask", pair, 22),
+    )
+    top = np.concatenate(header, axis=1)
+    top = np.pad(top, ((0, 0), (0, width - top.shape[1]), (0, 0)), constant_values=_PAPER)
+    line = np.full((_GAP, width, 3), _PAPER, np.uint8)
+    return np.concatenate([top, *(piece for strip in strips for piece in (strip, line))])
+
+
+@clear_errors()
 def main() -> None:
+    """Writes the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, help="the PNG to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--split", choices=("train", "held_out"), default="train")
+    parser.add_argument("--split", choices=("both", "train", "held_out"), default="both")
     parser.add_argument("--side", type=int, default=112, help="side of each picture in pixels")
-    parser.add_argument("--categories", type=int, default=0, help="rows; default: one per family of the split")
-    parser.add_argument("--first", type=int, default=0, help="first category shown")
-    parser.add_argument("--good", type=int, default=3)
-    parser.add_argument("--bad", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=16, help=f"categories shown, at most {len(TRAINED)}")
     args = parser.parse_args()
-    count = args.categories or (23 if args.split == "train" else 16)
-    source = ProceduralSource(
-        args.seed, args.split, args.first + count, normal=max(1, args.good), defective=max(1, args.bad), side=args.side
-    )
-    rows = [row(source, args.first + k, args.good, args.bad) for k in range(count)]
-    line = np.full((_GAP, rows[0].shape[1], 3), 255, np.uint8)
-    sheet = np.concatenate([piece for r in rows for piece in (r, line)][:-1])
+    if not 1 <= args.rows <= len(TRAINED):
+        raise InputError(f"picture_sheet: --rows={args.rows} is outside 1..{len(TRAINED)}; choose a number within")
+    if args.out.suffix != ".png":
+        raise InputError(f"picture_sheet: --out={args.out} is not a PNG; give a name ending in .png")
+    picture = sheet(args.seed, args.split, args.rows, args.side)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.out), sheet[..., ::-1]):
-        raise SystemExit(
-            f"picture_sheet: could not write {args.out}; give a path ending in .png in a folder you may write to"
-        )
-    print(f"{args.out}: {sheet.shape[1]} × {sheet.shape[0]}, {count} categories of seed {args.seed}, {args.split}")
+    if not cv2.imwrite(str(args.out), picture[..., ::-1]):
+        raise InputError(f"picture_sheet: could not write {args.out}; give a folder you may write to")
+    print(f"{args.out}: {picture.shape[1]} × {picture.shape[0]} pixels, {args.rows} categories of seed {args.seed}")
 
 
 if __name__ == "__main__":

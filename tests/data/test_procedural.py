@@ -11,7 +11,7 @@ import pytest
 from iadgpt_jax.data.sources.procedural import ProceduralSource, corpus
 from iadgpt_jax.data.sources.procedural.captions import NOUNS
 from iadgpt_jax.data.sources.procedural.defects import MARKS, PART_KINDS
-from iadgpt_jax.data.sources.procedural.design import Design, family_of
+from iadgpt_jax.data.sources.procedural.design import Alteration, Design, family_of
 from iadgpt_jax.data.sources.procedural.facts import KINDS, MATERIALS, every
 from iadgpt_jax.data.sources.procedural.families import TRAINED, UNSEEN
 from iadgpt_jax.data.sources.procedural.noise import generator
@@ -150,6 +150,15 @@ def test_fixed_marks_come_from_the_defect_generators_and_stay_with_the_design():
     bare.marks = []
     spots = [(np.abs(marked.paint(t).astype(int) - bare.paint(t)).max(axis=2) > 40) for t in (1, 2)]
     assert spots[0].any() and (spots[0] & spots[1]).sum() > 0.5 * (spots[0] | spots[1]).sum()
+
+
+def test_an_altered_part_changes_nothing_but_itself():
+    for category in range(len(TRAINED)):
+        design = Design(1, "train", category, 112)
+        parts = {layer.part for layer in design.layers if layer.part is not None}
+        if parts:
+            still = Alteration("moved part", min(parts), (0.0, 0.0), 0.0)
+            assert np.abs(design.paint(3, still).astype(int) - design.paint(3)).max() <= 1
 
 
 def test_every_kind_of_defect_appears_with_its_facts(train: ProceduralSource):

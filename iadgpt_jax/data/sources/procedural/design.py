@@ -117,7 +117,7 @@ class Design:
                     wanted -= 1
                 else:
                     canvas = before
-        self.site = Site.of(canvas.product, canvas.rgb, canvas.background)
+        self._bare = Site.of(canvas.product, canvas.rgb, canvas.background)  # fixed marks never see one another
         surface_kinds = [kind for kind in self.kinds() if kind in defects.MARKS]
         picture = canvas.rgb
         for k in range(wanted):
@@ -126,14 +126,14 @@ class Design:
                 key = (*self.key, 1, k, attempt)
                 mark = FixedMark(kind, key, float(rng.uniform(0.25, 0.6)), float(rng.uniform(0.6, 1)))
                 marked = picture.copy()
-                mark.draw(marked, self.site)
+                mark.draw(marked, self._bare)
                 at = _centre_of_change(picture, marked)
                 if at is not None:
                     self.marks.append(mark)
                     places.append((kind, *at))
                     picture = marked
                     break
-        self.site = replace(self.site, clean=picture)
+        self.site = replace(self._bare, clean=picture)
         if not self.varies:
             self._still = picture
         self.captions = captions.captions(self.product, places)
@@ -162,7 +162,7 @@ class Design:
         layers = self.layers if alteration is None else alteration.apply(self.layers)
         rgb = self._canvas(layers, tolerance if self.varies else 0).rgb
         for mark in self.marks:
-            mark.draw(rgb, self.site)
+            mark.draw(rgb, self._bare)
         if still:
             self._still = rgb
         return rgb

@@ -153,7 +153,7 @@ PRESETS = {
             depth=8, width=64, mlp=128, heads=4, window=56, full_blocks=(1, 3, 5, 7), out=128
         ),
         language=LanguageConfig(
-            depth=4, width=128, mlp=384, heads=4, kv_heads=2, vocab=1024, tied=True, mrope_section=(4, 6, 6)
+            depth=4, width=128, mlp=384, heads=4, kv_heads=2, vocab=1536, tied=True, mrope_section=(4, 6, 6)
         ),
         tokens=SpecialTokens(
             end_of_text=0, chat_start=1, chat_end=2, vision_start=3, vision_end=4, image=5

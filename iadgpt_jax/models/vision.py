@@ -157,9 +157,10 @@ class VisionTower(nn.Module):
         config = self.config
         images, budget, values = patches.shape
         place = placement(config, grid, budget)
-        mean = np.repeat(np.float32(IMAGE_MEAN), config.patch**2)
-        std = np.repeat(np.float32(IMAGE_STD), config.patch**2)
-        pixels = (patches.astype(jnp.float32) / 255.0 - mean) / std
+        mean = np.repeat(np.float64(IMAGE_MEAN), config.patch**2)
+        std = np.repeat(np.float64(IMAGE_STD), config.patch**2)
+        # (x / 255 - mean) / std as one multiply-add
+        pixels = patches.astype(jnp.float32) * np.float32(1 / (255 * std)) - np.float32(mean / std)
         kernel = self.param(
             "patch_embed", nn.with_logical_partitioning(kernel_init(self.init_kind, values), (None, None, "vision")),
             (2, values, config.width),

@@ -1,0 +1,189 @@
+"""Instance -> Encoded: token ids, uint8 patches, M-RoPE positions, and where keywords, targets and verdicts stand.
+
+Everything that depends on data is decided here, in numpy, before shapes become static. A block is encoded at the
+positions it would have if it stood alone after its first `sees` shared images, so sharing changes nothing but cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from iadgpt_jax.data.chat import CLOSING, HEADER, TO_ANSWER, opening
+from iadgpt_jax.data.patches import grid_of, to_patches
+from iadgpt_jax.data.tasks.instance import Block, Instance, Keywords
+from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.models.config import ModelConfig
+
+
+@dataclass
+class Segment:
+    """A run of decoder slots. image: index into Encoded.images, -1 for text; image_token: which kept token stands here."""
+
+    tokens: list[int] = field(default_factory=list)
+    positions: list[tuple[int, int, int]] = field(default_factory=list)
+    image: list[int] = field(default_factory=list)
+    image_token: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """patches uint8[P, 3·patch²] in window order; grid (merged tokens high, wide); `keep` tokens stay; `anchor` is the
+    index, within the instance, of the image that compression compares with."""
+
+    patches: np.ndarray
+    grid: tuple[int, int]
+    keep: int
+    anchor: int
+
+
+@dataclass
+class EncodedBlock:
+    """One query block. Offsets count from the block's first slot.
+
+    limit: how many shared slots it sees. targets: (offset of the predicting slot, id). keyword_rows: (offset, weight
+    among abnormal words, weight among normal words). map_start: offset of the query image's first token.
+    answer: offset of the slot that predicts the first answer token. next_position: where generation goes on.
+    """
+
+    segment: Segment
+    limit: int
+    targets: list[tuple[int, int]]
+    keyword_rows: list[tuple[int, float, float]]
+    map_start: int
+    mask: np.ndarray | None
+    answer: int
+    scored: bool
+    next_position: int
+
+
+@dataclass
+class Encoded:
+    task: str
+    shared: Segment
+    blocks: list[EncodedBlock]
+    images: list[EncodedImage]
+
+    @property
+    def slots(self) -> int:
+        return len(self.shared) + sum(len(block.segment) for block in self.blocks)
+
+
+class Encoder:
+    """Turns instances of one model's tokenizer and configuration into `Encoded`s."""
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer):
+        self.config, self.tokenizer = config, tokenizer
+
+    def __call__(self, instance: Instance) -> Encoded:
+        images = [self._image(pixels, i, instance.ratio) for i, pixels in enumerate(instance.shared)]
+        shared, position = Segment(), 0
+        # With nothing shared in front of it a question must be tokenised together with the header before it.
+        header_apart = bool(instance.shared) or all(block.images for block in instance.blocks)
+        if header_apart:
+            position = self._text(shared, HEADER, position)
+        limits, starts = [len(shared)], [position]
+        for index in range(len(images)):
+            position = self._place(shared, images[index], index, position)
+            limits.append(len(shared))
+            starts.append(position)
+        blocks = []
+        for block in instance.blocks:
+            if block.sees > len(instance.shared):
+                raise ValueError(f"{instance.task}: a block sees {block.sees} of {len(instance.shared)} shared images")
+            lead = "" if header_apart else HEADER
+            blocks.append(self._block(block, images, limits[block.sees], starts[block.sees], lead))
+        return Encoded(instance.task, shared, blocks, images)
+
+    def _image(self, pixels: np.ndarray, index: int, ratio: float) -> EncodedImage:
+        grid = grid_of(pixels.shape, self.config.vision)
+        total = grid[0] * grid[1]
+        keep = total if index == 0 else max(1, round(ratio * total))
+        anchor = index if keep == total else 0
+        return EncodedImage(to_patches(pixels, self.config.vision), grid, keep, anchor)
+
+    def _text(self, segment: Segment, text: str, position: int) -> int:
+        return self._ids(segment, self.tokenizer.encode(text), position)
+
+    @staticmethod
+    def _ids(segment: Segment, ids, position: int) -> int:
+        for offset, token in enumerate(ids):
+            segment.tokens.append(token)
+            segment.positions.append((position + offset,) * 3)
+            segment.image.append(-1)
+            segment.image_token.append(0)
+        return position + len(ids)
+
+    def _place(self, segment: Segment, image: EncodedImage, index: int, position: int) -> int:
+        """Vision start, the kept tokens at the image's origin, vision end. Returns the position after them."""
+        special = self.config.tokens
+        position = self._ids(segment, [special.vision_start], position)
+        aligned = self.config.positions == "aligned"
+        origin = (position, 0, 0) if aligned else (position,) * 3
+        segment.tokens += [special.image] * image.keep
+        segment.positions += [origin] * image.keep
+        segment.image += [index] * image.keep
+        segment.image_token += range(image.keep)
+        # Where the uncompressed image would have ended: a compressed prompt keeps every later position.
+        position += 1 if aligned else max(image.grid)
+        return self._ids(segment, [special.vision_end], position)
+
+    def _block(self, block: Block, images: list[EncodedImage], limit: int, position: int, lead: str) -> EncodedBlock:
+        segment, targets = Segment(), []
+        map_start = 0
+        if lead and block.images:
+            position, lead = self._text(segment, lead, position), ""
+        for pixels in block.images:
+            images.append(self._image(pixels, len(images), 1.0))
+            map_start = len(segment) + 1
+            position = self._place(segment, images[-1], len(images) - 1, position)
+        keyword_rows: list[tuple[int, float, float]] = []
+        answer = 0
+        for index, turn in enumerate(block.turns):
+            if index:
+                lead = CLOSING + opening("user")
+            text = lead + turn.question + TO_ANSWER
+            if index == 0 and block.keywords is not None:
+                keyword_rows = self._keywords(text, turn.question, len(segment), block.keywords)
+            position = self._text(segment, text, position)
+            if index == 0:
+                answer = len(segment) - 1
+            if turn.answer is None:
+                break
+            ids = [*self.tokenizer.encode(turn.answer), self.config.tokens.chat_end]
+            targets += [(len(segment) - 1 + offset, token) for offset, token in enumerate(ids)]
+            # The closing token is laid down with the text that follows it, if any does.
+            position = self._ids(segment, ids[:-1], position)
+        return EncodedBlock(
+            segment, limit, targets, keyword_rows, map_start, block.mask, answer, block.scored, position
+        )
+
+    def _keywords(self, text: str, question: str, start: int, keywords: Keywords) -> list[tuple[int, float, float]]:
+        """Rows of every keyword's sub-tokens, weighted so that words count equally and sub-tokens within a word too."""
+        ids, offsets = self.tokenizer.encode_with_offsets(text)
+        base = text.index(question)
+        rows: dict[int, list[float]] = {}
+        for column, words in enumerate((keywords.abnormal, keywords.normal)):
+            spans = [span for word in words for span in _occurrences(question, word)]
+            found = {question[a:b].lower() for a, b in spans}
+            if missing := set(words) - found:
+                raise ValueError(f"prompt {question!r} lacks the keywords {sorted(missing)} its maps are read from")
+            for a, b in spans:
+                pieces = [i for i, (low, high) in enumerate(offsets) if low < base + b and high > base + a]
+                for piece in pieces:
+                    rows.setdefault(start + piece, [0.0, 0.0])[column] += 1.0 / len(pieces) / len(spans)
+        return [(row, *weights) for row, weights in sorted(rows.items())]
+
+
+def _occurrences(question: str, word: str):
+    """Character spans of `word` as a whole word ("normal" does not occur in "abnormal")."""
+    lowered, at = question.lower(), 0
+    while (at := lowered.find(word, at)) >= 0:
+        end = at + len(word)
+        if not (at and lowered[at - 1].isalpha()) and not lowered[end : end + 1].isalpha():
+            yield at, end
+        at = end

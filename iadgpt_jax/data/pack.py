@@ -1,0 +1,207 @@
+"""Encodeds -> rows of fixed shape. Whole instances share a row under segment ids; nothing crosses between them.
+
+A flat row is a plain run of slots. A laned row keeps a prefix area for shared parts and lanes for query blocks, so
+attention can skip what no slot of another lane may see (models/attention.py); the numbers are the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from iadgpt_jax.data.encode import Encoded
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.config import VisionConfig
+from iadgpt_jax.models.iadgpt import Lanes, Rows
+
+
+@dataclass(frozen=True)
+class RowShape:
+    """Static sizes of one row. `lanes`: (prefix slots, number of lanes), the lanes dividing the remaining slots."""
+
+    slots: int
+    images: int
+    patches: int
+    maps: int
+    keyword_rows: int
+    targets: int
+    mask_side: int
+    lanes: Lanes | None = None
+
+    def __post_init__(self):
+        if self.lanes and (self.slots - self.lanes.prefix) % self.lanes.count:
+            raise InputError(
+                f"row shape: {self.slots} slots less a prefix of {self.lanes.prefix} do not divide into "
+                f"{self.lanes.count} lanes"
+            )
+
+
+class _Row:
+    """What is taken of one row so far: runs of free slots as [next, end), first the prefix area, then each lane."""
+
+    def __init__(self, shape: RowShape):
+        if shape.lanes:
+            prefix, count = shape.lanes
+            lane = (shape.slots - prefix) // count
+            self.runs = [[0, prefix]] + [[prefix + i * lane, prefix + (i + 1) * lane] for i in range(count)]
+        else:
+            self.runs = [[0, shape.slots]]
+        self.images = self.maps = self.targets = 0
+        self.placed: list[tuple[Encoded, int, list[int]]] = []  # instance, start of its shared part, of its blocks
+
+    def take(self, encoded: Encoded, shape: RowShape) -> bool:
+        """Place a whole instance, or leave everything as it was."""
+        images = self.images + len(encoded.images)
+        maps = self.maps + sum(1 for block in encoded.blocks if block.keyword_rows or block.scored)
+        targets = self.targets + sum(len(block.targets) for block in encoded.blocks)
+        if images > shape.images or maps > shape.maps or targets > shape.targets:
+            return False
+        runs = [run[:] for run in self.runs]
+        starts = []
+        for index, length in enumerate([len(encoded.shared), *(len(block.segment) for block in encoded.blocks)]):
+            allowed = runs[:1] if index == 0 or len(runs) == 1 else runs[1:]
+            run = next((run for run in allowed if run[1] - run[0] >= length), None)
+            if run is None:
+                return False
+            starts.append(run[0])
+            run[0] += length
+        self.runs, self.images, self.maps, self.targets = runs, images, maps, targets
+        self.placed.append((encoded, starts[0], starts[1:]))
+        return True
+
+
+@dataclass
+class Packed:
+    """Rows plus where each instance went: `where[i]` is (row, index of its first map query, slot starts of its blocks)
+    or None for an instance that found no room. `filled`: share of decoder slots and of image slots with content."""
+
+    rows: Rows
+    where: list[tuple[int, list[int], list[int]] | None]
+    filled: tuple[float, float]
+
+
+def pack(encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: VisionConfig) -> Packed:
+    """First fit by falling size into `count` rows.
+
+    Raises:
+      InputError: an instance does not fit even an empty row; names the task and the sizes.
+    """
+    rows = [_Row(shape) for _ in range(count)]
+    order = sorted(range(len(encodeds)), key=lambda i: (-encodeds[i].slots, i))
+    home: dict[int, int] = {}
+    for index in order:
+        for number, row in enumerate(rows):
+            if row.take(encodeds[index], shape):
+                home[index] = number
+                break
+        else:
+            if not _Row(shape).take(encodeds[index], shape):
+                raise InputError(_too_large(encodeds[index], shape))
+    arrays = _empty(count, shape, vision)
+    where: list = [None] * len(encodeds)
+    position = {id(encoded): i for i, encoded in enumerate(encodeds)}
+    for number, row in enumerate(rows):
+        image = maps = target = 0
+        for segment, (encoded, shared_at, block_at) in enumerate(row.placed, start=1):
+            maps_of = _write(arrays, number, segment, encoded, shared_at, block_at, image, maps, target, shape)
+            where[position[id(encoded)]] = (number, maps_of, block_at)
+            image += len(encoded.images)
+            maps += len([m for m in maps_of if m >= 0])
+            target += sum(len(block.targets) for block in encoded.blocks)
+    slots = float((arrays["segment"] > 0).mean())
+    return Packed(Rows(**arrays), where, (slots, float((arrays["grid"][..., 0] > 0).mean())))
+
+
+def _too_large(encoded: Encoded, shape: RowShape) -> str:
+    blocks = [len(block.segment) for block in encoded.blocks]
+    return (
+        f"an instance of task {encoded.task!r} does not fit an empty row: shared part of {len(encoded.shared)} slots, "
+        f"blocks of {blocks}, {len(encoded.images)} images, {sum(len(b.targets) for b in encoded.blocks)} targets; "
+        f"the row has {shape}: raise config.row"
+    )
+
+
+def _empty(count: int, shape: RowShape, vision: VisionConfig) -> dict[str, np.ndarray]:
+    def ints(*size: int) -> np.ndarray:
+        return np.zeros((count, *size), np.int32)
+
+    s, i, m, a = shape.slots, shape.images, shape.maps, shape.targets
+    return {
+        "tokens": ints(s), "segment": ints(s), "block": ints(s), "limit": ints(s), "positions": ints(3, s),
+        "patches": np.zeros((count, i, shape.patches, vision.patch_values), np.uint8), "grid": ints(i, 2),
+        "keep": ints(i), "anchor": ints(i), "image_slot": ints(s) - 1, "image_token": ints(s),
+        "map_rows": ints(m, shape.keyword_rows),
+        "map_weights": np.zeros((count, m, 2, shape.keyword_rows), np.float32),
+        "map_start": ints(m), "map_valid": np.zeros((count, m), np.float32),
+        "masks": np.zeros((count, m, shape.mask_side, shape.mask_side), np.uint8),
+        "target_slots": ints(a), "target_ids": ints(a), "target_weights": np.zeros((count, a), np.float32),
+        "answer_slots": ints(m),
+    }  # fmt: skip
+
+
+def _write(arrays, row, segment, encoded, shared_at, block_at, image, maps, target, shape) -> list[int]:
+    """Lay one instance into its row. Returns the map query of each block, -1 for a block without one."""
+    for number, picture in enumerate(encoded.images):
+        budget = arrays["patches"].shape[2]
+        if len(picture.patches) > budget:
+            raise InputError(
+                f"an image of {picture.grid[0]}×{picture.grid[1]} merged tokens takes {len(picture.patches)} patches, "
+                f"but a row's image slot holds {budget}: raise config.row.patches or shrink the image"
+            )
+        slot = image + number
+        arrays["patches"][row, slot, : len(picture.patches)] = picture.patches
+        arrays["grid"][row, slot] = picture.grid
+        arrays["keep"][row, slot] = picture.keep
+        arrays["anchor"][row, slot] = image + picture.anchor
+
+    def lay(run, start, block, limit):
+        span = slice(start, start + len(run))
+        arrays["tokens"][row, span] = run.tokens
+        arrays["segment"][row, span] = segment
+        arrays["block"][row, span] = block
+        arrays["limit"][row, span] = limit
+        arrays["positions"][row, :, span] = np.array(run.positions, np.int32).reshape(-1, 3).T
+        slots = np.array(run.image, np.int32)
+        arrays["image_slot"][row, span] = np.where(slots >= 0, slots + image, -1)
+        arrays["image_token"][row, span] = run.image_token
+
+    lay(encoded.shared, shared_at, 0, shared_at + len(encoded.shared))
+    maps_of = []
+    for number, (block, start) in enumerate(zip(encoded.blocks, block_at, strict=True), start=1):
+        lay(block.segment, start, number, shared_at + block.limit)
+        for offset, token in block.targets:
+            arrays["target_slots"][row, target] = start + offset
+            arrays["target_ids"][row, target] = token
+            arrays["target_weights"][row, target] = 1.0
+            target += 1
+        if not (block.keyword_rows or block.scored):
+            maps_of.append(-1)
+            continue
+        if len(block.keyword_rows) > shape.keyword_rows:
+            raise InputError(
+                f"task {encoded.task!r}: its keywords take {len(block.keyword_rows)} tokens, a row holds "
+                f"{shape.keyword_rows} per map: raise config.row.keyword_rows"
+            )
+        for index, (offset, abnormal, normal) in enumerate(block.keyword_rows):
+            arrays["map_rows"][row, maps, index] = start + offset
+            arrays["map_weights"][row, maps, :, index] = abnormal, normal
+        arrays["map_start"][row, maps] = start + block.map_start
+        arrays["answer_slots"][row, maps] = start + block.answer
+        if block.mask is not None and block.keyword_rows:
+            arrays["map_valid"][row, maps] = 1.0
+            arrays["masks"][row, maps] = shrink_mask(block.mask, shape.mask_side)
+        maps_of.append(maps)
+        maps += 1
+    return maps_of
+
+
+def shrink_mask(mask: np.ndarray, side: int) -> np.ndarray:
+    """uint8[H, W] in {0, 1} -> uint8[side, side]: defective where at least half of the covered area is, and wherever
+    a defect too small for that has its fullest cell, so no defect vanishes."""
+    if mask.shape == (side, side):
+        return mask
+    area = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    return (area >= min(0.5, max(float(area.max()), 1e-6))).astype(np.uint8)

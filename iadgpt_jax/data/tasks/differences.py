@@ -1,0 +1,97 @@
+"""Stage 2: notice differences. The paper's three proxy tasks, each one instance per category visit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iadgpt_jax.data.place import PLACES
+from iadgpt_jax.data.sources.sample import Source
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.data.tasks.augment import View
+from iadgpt_jax.data.tasks.catalogue import pick, shelves
+from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.query import defective, load, place
+
+
+class _OverCategories:
+    """Shared by the three: `visits` instances per category and epoch, CutPaste beside real defects."""
+
+    def __init__(self, source: Source, *, categories=None, synthetic: float = 0.1, visits: int = 8, least_good: int = 2):
+        self.source, self.synthetic, self.visits = source, synthetic, visits
+        self.shelves = shelves(source, categories, least_good)
+
+    def __len__(self) -> int:
+        return len(self.shelves) * self.visits
+
+    def shelf(self, index: int):
+        return self.shelves[index % len(self.shelves)]
+
+
+class OddOneOut(_OverCategories):
+    """Image level: a group of images of one category; which one is defective, if any?"""
+
+    def __init__(self, source: Source, *, group: int = 4, **options):
+        super().__init__(source, least_good=group, **options)
+        self.group = group
+
+    def instance(self, index: int, rng: np.random.Generator) -> Instance:
+        shelf, view = self.shelf(index), View.draw(rng)
+        samples = [load(self.source, i, view) for i in pick(rng, shelf.good, self.group)]
+        odd = int(rng.integers(self.group + 1))
+        if odd < self.group:
+            samples[odd] = defective(self.source, shelf, shelf.good[0], view, rng, self.synthetic)
+        found = odd if odd < self.group and samples[odd].defective else None
+        block = Block((Turn(prompts.ODD_ONE, prompts.odd_one(found)),), sees=self.group)
+        return Instance("odd_one_out", (block,), tuple(sample.image for sample in samples))
+
+
+class PairDifference(_OverCategories):
+    """Region level: a pair of images of one product; where do they differ, and do they at a named place?
+
+    Several second images share the first. With `maps`, the first question is the detection question and its attention
+    map is supervised: from scratch, showing where teaches sooner than telling where.
+    """
+
+    def __init__(self, source: Source, *, pairs: int = 3, maps: bool = False, **options):
+        super().__init__(source, **options)
+        self.pairs, self.maps = pairs, maps
+
+    def instance(self, index: int, rng: np.random.Generator) -> Instance:
+        shelf, view = self.shelf(index), View.draw(rng)
+        first, *others = pick(rng, shelf.good, 1 + self.pairs)
+        blocks = []
+        for other in others:
+            if rng.random() < 0.5:
+                sample = defective(self.source, shelf, other, view, rng, self.synthetic)
+            else:
+                sample = load(self.source, other, view)
+            blocks.append(self._block(sample, rng))
+        return Instance("pair_difference", tuple(blocks), (load(self.source, first, view).image,))
+
+    def _block(self, sample, rng: np.random.Generator) -> Block:
+        true_place = place(sample)
+        if self.maps:
+            turns = (Turn(prompts.DETECT, prompts.verdict(sample.defective)),)
+            return Block(turns, (sample.image,), 1, prompts.KEYWORDS, sample.mask, scored=True)
+        asked = true_place if true_place and rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
+        turns = (
+            Turn(prompts.WHERE_DIFFERENT, prompts.at(true_place) if true_place else prompts.NOWHERE),
+            Turn(prompts.DIFFERS_AT.format(place=asked), "Yes." if asked == true_place else "No."),
+        )
+        return Block(turns, (sample.image,), 1)
+
+
+class IrregularRegion(_OverCategories):
+    """No reference at hand: where is the irregular region of this image, if anywhere?"""
+
+    def instance(self, index: int, rng: np.random.Generator) -> Instance:
+        shelf, view = self.shelf(index), View.draw(rng)
+        good = pick(rng, shelf.good, 1)[0]
+        wanted = rng.random() < 0.5
+        sample = (
+            defective(self.source, shelf, good, view, rng, self.synthetic) if wanted else load(self.source, good, view)
+        )
+        found = place(sample)
+        answer = prompts.at(found) if found else prompts.NOWHERE
+        block = Block((Turn(prompts.IRREGULAR, answer),), (sample.image,))
+        return Instance("irregular_region", (block,))

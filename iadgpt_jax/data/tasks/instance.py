@@ -1,0 +1,49 @@
+"""What a task hands on: one conversation about images, or several that share their first images.
+
+An `Instance` is a shared part (system prompt, opening of the user's turn, shared images) and query blocks. Each block
+continues the shared part as if it stood alone with the first `sees` shared images: its own images, then its turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """The words of a question whose attention to the query image makes the maps (DESIGN.md §4)."""
+
+    abnormal: tuple[str, ...] = ("defect", "anomaly", "abnormal")
+    normal: tuple[str, ...] = ("normal", "flawless")
+
+
+@dataclass(frozen=True)
+class Turn:
+    question: str
+    answer: str | None = None  # None: to be generated
+
+
+@dataclass(frozen=True)
+class Block:
+    """Own images uint8[H, W, 3] (the last one is the query), then turns. `keywords`: read the query's map from the
+    first question. `mask` uint8[H, W]: supervises that map. `scored`: the first answer is the verdict of a detection."""
+
+    turns: tuple[Turn, ...]
+    images: tuple[np.ndarray, ...] = ()
+    sees: int = 0
+    keywords: Keywords | None = None
+    mask: np.ndarray | None = None
+    scored: bool = False
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Shared images uint8[H, W, 3], the first of which anchors compression; `ratio` r of eq. 9 for the others."""
+
+    task: str
+    blocks: tuple[Block, ...]
+    shared: tuple[np.ndarray, ...] = ()
+    ratio: float = 1.0
+    notes: dict = field(default_factory=dict)  # for people and reports; never reaches the model

@@ -1,0 +1,71 @@
+"""Every sentence the system asks or answers with, in one place, and the keywords its maps are read from.
+
+Polarity is part of the template: the detection question asks whether the product is normal, so "No" means defective.
+"""
+
+from __future__ import annotations
+
+from iadgpt_jax.data.chat import SYSTEM
+from iadgpt_jax.data.place import PLACES
+from iadgpt_jax.data.sources.sample import Sample
+from iadgpt_jax.data.tasks.instance import Keywords
+
+KEYWORDS = Keywords()
+
+DETECT = (
+    "Is the last image normal and flawless, or abnormal with a defect or anomaly? "
+    "Answer Yes if normal, No if not."
+)
+NORMAL_ANSWER, ANOMALOUS_ANSWER = "Yes", "No"
+REASON = "What is wrong with the last image?"
+NOTHING_WRONG = "Nothing. The product is normal."
+
+DESCRIBE = (
+    "Describe the shape of the product.",
+    "Describe its material and structure.",
+    "Describe its surface.",
+)
+
+ODD_ONE = "Which image differs from the others?"
+ORDINALS = ("first", "second", "third", "fourth")
+NONE_DIFFERS = "None of them."
+WHERE_DIFFERENT = "Where does the last image differ from the one before it?"
+NOWHERE = "Nowhere."
+DIFFERS_AT = "Do they differ at the {place}?"
+IRREGULAR = "Where is the irregular region?"
+
+
+def verdict(defective: bool) -> str:
+    return ANOMALOUS_ANSWER if defective else NORMAL_ANSWER
+
+
+def at(place: str) -> str:
+    return f"At the {place}."
+
+
+def odd_one(index: int | None) -> str:
+    return NONE_DIFFERS if index is None else f"The {ORDINALS[index]} image."
+
+
+def reasoning(sample: Sample, place: str | None) -> str:
+    """The reasoned answer about a sample; `place` on the 3×3 grid where a mask is known."""
+    if not sample.defective:
+        return NOTHING_WRONG
+    kind = sample.defect.kind if sample.defect else "defect"
+    answer = f"There is a {kind}" + (f" at the {place}." if place else ".")
+    if sample.defect and sample.defect.cause:
+        answer += f" Likely cause: {sample.defect.cause}."
+    if sample.defect and sample.defect.remedy:
+        answer += f" Remedy: {sample.defect.remedy}."
+    return answer
+
+
+def corpus() -> list[str]:
+    """Every sentence above, for training the tiny tokenizer."""
+    sentences = [DETECT, NORMAL_ANSWER, ANOMALOUS_ANSWER, REASON, NOTHING_WRONG, *DESCRIBE, ODD_ONE, NONE_DIFFERS]
+    sentences += [odd_one(i) for i in range(len(ORDINALS))]
+    sentences += [WHERE_DIFFERENT, NOWHERE, IRREGULAR, "Yes.", "No.", SYSTEM, "system", "user", "assistant"]
+    for place in PLACES:
+        sentences += [DIFFERS_AT.format(place=place), at(place)]
+        sentences += [f"There is a defect at the {place}. Likely cause: defect. Remedy: defect."]
+    return sentences

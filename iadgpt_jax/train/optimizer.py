@@ -1,0 +1,58 @@
+"""AdamW under a warmed-up cosine, clipped, over the parameters a stage trains.
+
+A stage names what it freezes by a regular expression over parameter paths such as
+"vision/groups/full/block/mlp/up/kernel". Frozen leaves have no gradient and no optimizer state.
+"""
+
+from __future__ import annotations
+
+import re
+
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+
+from iadgpt_jax.errors import InputError
+
+
+def split_params(params, frozen: str):
+    """Parameter tree -> (trained, frozen), both flat dicts from path to array.
+
+    Raises:
+      InputError: the expression is none, or freezes everything.
+    """
+    flat = traverse_util.flatten_dict(params, sep="/")
+    try:
+        matches = re.compile(frozen).search if frozen else lambda path: None
+    except re.error as error:
+        raise InputError(f"config.frozen is not a regular expression: {frozen!r} ({error})") from error
+    kept = {path: leaf for path, leaf in flat.items() if matches(path)}
+    trained = {path: leaf for path, leaf in flat.items() if path not in kept}
+    if not trained:
+        raise InputError(f"config.frozen={frozen!r} freezes every parameter: nothing is left to train")
+    return trained, kept
+
+
+def join_params(trained, frozen):
+    """The inverse of split_params: one nested tree."""
+    return traverse_util.unflatten_dict({**trained, **frozen}, sep="/")
+
+
+def schedule(peak: float, steps: int, warmup: int, floor: float) -> optax.Schedule:
+    """Linear warm-up to `peak`, then a cosine down to floor · peak at `steps`."""
+    warmup = min(warmup, max(steps - 1, 0))
+    return optax.warmup_cosine_decay_schedule(peak / max(warmup, 1), peak, warmup, max(steps, 1), floor * peak)
+
+
+def make_optimizer(
+    rate: optax.Schedule, *, b1: float, b2: float, weight_decay: float, clip: float, moments: str = "float32"
+) -> optax.GradientTransformation:
+    """Decay touches matrices only: not norms, biases or gates, whatever axes scanning stacks in front of them."""
+
+    def decays(params):
+        return {path: path.endswith(("kernel", "embedding", "head", "patch_embed")) for path in params}
+
+    return optax.chain(
+        optax.clip_by_global_norm(clip),
+        optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decays, mu_dtype=jnp.dtype(moments)),
+    )

@@ -35,9 +35,13 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     """
     if hf.get("model_type") != "qwen2_5_vl":
         raise InputError(f"{where}: model_type is {hf.get('model_type')!r}; only 'qwen2_5_vl' can be converted")
-    ours = hf.get(SECTION, {})
-    text = TEXT_DEFAULTS | (hf["text_config"] if isinstance(hf.get("text_config"), dict) else hf)
-    seen = VISION_DEFAULTS | (hf.get("vision_config") or {})
+    ours = _object(where, SECTION, hf.get(SECTION))
+    text = TEXT_DEFAULTS | (_object(where, "text_config", hf.get("text_config")) or hf)
+    seen = VISION_DEFAULTS | _object(where, "vision_config", hf.get("vision_config"))
+    for name, values, defaults in (("", text, TEXT_DEFAULTS), ("vision_config.", seen, VISION_DEFAULTS)):
+        for key, default in defaults.items():
+            if isinstance(default, int | float) and not isinstance(values[key], int | float):
+                raise InputError(f"{where}: {name}{key} is {values[key]!r}; expected a number like {default!r}")
     _supported(where, "hidden_act", text["hidden_act"], "silu")
     _supported(where, "vision_config.hidden_act", seen["hidden_act"], "silu")
     _supported(where, "vision_config.temporal_patch_size", seen["temporal_patch_size"], 2)
@@ -52,7 +56,7 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     )  # fmt: skip
     language = LanguageConfig(
         depth=text["num_hidden_layers"], width=text["hidden_size"], mlp=text["intermediate_size"],
-        heads=text["num_attention_heads"], kv_heads=text["num_key_value_heads"] or text["num_attention_heads"],
+        heads=text["num_attention_heads"], kv_heads=text["num_key_value_heads"],
         vocab=text["vocab_size"], tied=tied, rope_theta=theta, mrope_section=section, eps=text["rms_norm_eps"],
     )  # fmt: skip
     if taps is None:
@@ -132,6 +136,13 @@ def hf_config_from_model(config: ModelConfig, dtype: str = "bfloat16", video_tok
     }
 
 
+def _object(where: str, field: str, value) -> dict:
+    """A section of the file, empty where it is absent."""
+    if value is not None and not isinstance(value, dict):
+        raise InputError(f"{where}: {field} is {value!r}; expected a JSON object")
+    return value or {}
+
+
 def _supported(where: str, field: str, value, only) -> None:
     if value != only:
         raise InputError(f"{where}: {field} is {value!r}; this model computes only {only!r}")
@@ -139,7 +150,7 @@ def _supported(where: str, field: str, value, only) -> None:
 
 def _rotary(where: str, text: dict) -> tuple[float, tuple[int, int, int]]:
     """(theta, sections) from `rope_parameters` or from `rope_scaling` beside `rope_theta`."""
-    rotary = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    rotary = _object(where, "rope_scaling", text.get("rope_parameters") or text.get("rope_scaling"))
     kind = rotary.get("rope_type", rotary.get("type", "default"))
     if kind not in ("default", "mrope"):
         raise InputError(f"{where}: rotary type {kind!r}; only plain M-RoPE ('mrope' or 'default') can be converted")

@@ -1,0 +1,167 @@
+"""Parameters, configuration and tokenizer -> a directory in hub layout that transformers loads.
+
+Written aside and renamed when complete. While the fusion gates are 0 the result is stock Qwen2.5-VL, tensor for
+tensor; otherwise the gates travel under a name of ours and `differences` says what stock transformers will not do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from iadgpt_jax.convert.config import hf_config_from_model
+from iadgpt_jax.convert.model_card import model_card
+from iadgpt_jax.convert.names import GATES, entries
+from iadgpt_jax.convert.shards import SHARD_BYTES, write_shards
+from iadgpt_jax.convert.tree import hf_tensors
+from iadgpt_jax.data.chat import CHAT_TEMPLATE
+from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.config import ModelConfig
+from iadgpt_jax.models.vision import IMAGE_MEAN, IMAGE_STD
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+EXPORT_DTYPES = {
+    "float32": np.dtype(np.float32),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float16": np.dtype(np.float16),
+}
+MIN_PIXELS, MAX_PIXELS = 56 * 56, 12845056  # as published with Qwen2.5-VL
+
+
+def export_hf(
+    params: Mapping,
+    config: ModelConfig,
+    tokenizer_directory: str | Path,
+    out: str | Path,
+    *,
+    dtype: str | None = None,
+    stock: bool = False,
+    replace: bool = False,
+    trained_on: str = "",
+    shard_bytes: int = SHARD_BYTES,
+    written: Callable[[str], None] = lambda name: None,
+) -> str:
+    """Write the checkpoint and return, in one line, what stock transformers will not reproduce ("" if nothing).
+
+    params: the model's parameter tree, numpy or jax arrays. dtype: a key of EXPORT_DTYPES; None keeps the tree's.
+    stock: refuse unless stock transformers computes exactly this model. replace: an existing `out` may be replaced.
+    trained_on: a sentence for the model card. written: called with each tensor's name.
+    Raises InputError before anything is written.
+    """
+    out, tokenizer_directory = Path(out), Path(tokenizer_directory)
+    gates = fusion_gates(params, config)
+    unlike = differences(config, gates)
+    if stock and gates.any():
+        raise InputError(
+            f"the fusion gates are {_numbers(gates)}, not 0, so stock transformers would compute another model; "
+            "export without --stock, or a checkpoint from before stage 1"
+        )
+    if out.exists() and not replace and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already; remove it or choose another --out")
+    tokenizer = Tokenizer.load(tokenizer_directory)
+    kind = EXPORT_DTYPES[dtype] if dtype else np.dtype(params["language"]["embedding"].dtype)
+    if kind not in EXPORT_DTYPES.values():
+        raise InputError(f"no export as dtype {kind}; choose one of {', '.join(EXPORT_DTYPES)}")
+    carried = bool(gates.any())
+    rows = entries(config, carried)
+    shapes = {row.name: row.layout.hf_shape for row in rows}
+    dtypes = {row.name: np.dtype(np.float32) if row.name == GATES else kind for row in rows}
+
+    aside = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    try:
+        tensors = ((entry.name, value) for entry, value in hf_tensors(config, params, carried))
+        write_shards(aside, tensors, shapes, dtypes, shard_bytes, written)
+        video = tokenizer.backend.token_to_id("<|video_pad|>")
+        _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video))
+        _write_json(aside / "generation_config.json", _generation_config(config))
+        _write_json(aside / "preprocessor_config.json", preprocessor_config(config))
+        _copy_tokenizer(tokenizer_directory, aside)
+        (aside / "README.md").write_text(model_card(config, unlike, trained_on))
+        if out.exists():
+            shutil.rmtree(out)
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return unlike
+
+
+def fusion_gates(params: Mapping, config: ModelConfig) -> np.ndarray:
+    """float32[G - 1], zeros for a model without taps."""
+    if not config.taps:
+        return np.zeros(3, np.float32)
+    return np.asarray(jax.device_get(params["vision"]["fusion"]["gates"]), np.float32)
+
+
+def differences(config: ModelConfig, gates: np.ndarray) -> str:
+    """In one line what stock transformers will not reproduce; "" where it computes this very model."""
+    parts = []
+    if gates.any():
+        parts.append(f"multi-layer fusion (gates {_numbers(gates)})")
+    if config.positions == "aligned":
+        parts.append("aligned image positions")
+    if not parts:
+        return ""
+    return (
+        f"stock transformers loads this checkpoint but will not reproduce its {' and '.join(parts)}, "
+        "nor the compression of further references"
+    )
+
+
+def preprocessor_config(config: ModelConfig) -> dict:
+    return {
+        "min_pixels": MIN_PIXELS,
+        "max_pixels": MAX_PIXELS,
+        "patch_size": config.vision.patch,
+        "temporal_patch_size": 2,
+        "merge_size": config.vision.merge,
+        "image_mean": list(IMAGE_MEAN),
+        "image_std": list(IMAGE_STD),
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+    }
+
+
+def _generation_config(config: ModelConfig) -> dict:
+    tokens = config.tokens
+    return {
+        "bos_token_id": tokens.end_of_text,
+        "pad_token_id": tokens.end_of_text,
+        "eos_token_id": [tokens.chat_end, tokens.end_of_text],
+        "do_sample": False,
+    }
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    if not any((target / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
+        (target / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+
+
+def _write_json(file: Path, values: dict) -> None:
+    file.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _name(dtype: np.dtype) -> str:
+    return next(name for name, known in EXPORT_DTYPES.items() if known == dtype)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)

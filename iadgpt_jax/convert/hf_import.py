@@ -1,0 +1,164 @@
+"""A Hugging Face directory of Qwen2.5-VL (or an exported IADGPT) -> parameters, configuration, tokenizer.
+
+`open_hf` reads and checks everything but the values, so that whatever is wrong is said before the work begins;
+`HfDirectory.params` then streams the values, into sharded arrays where shardings are given.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from iadgpt_jax.convert.config import model_config_from_hf
+from iadgpt_jax.convert.names import GATES, HEAD, entries
+from iadgpt_jax.convert.shards import DTYPES, Shards
+from iadgpt_jax.convert.tree import params_from_hf
+from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.config import ModelConfig
+
+EMBEDDING = "model.embed_tokens.weight"
+
+
+@dataclass(frozen=True)
+class HfDirectory:
+    """A checked checkpoint. dtype: the one all its tensors share, else float32."""
+
+    directory: Path
+    config: ModelConfig
+    dtype: np.dtype
+    shards: Shards
+
+    def params(self, dtype=None, shardings=None, done: Callable[[str], None] = lambda path: None) -> dict:
+        """The parameter tree (convert/tree.py); dtype: None keeps the file's."""
+        return params_from_hf(self.config, self.shards, self.dtype if dtype is None else dtype, shardings, done)
+
+
+def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:
+    """Open a local directory, or a repository of the hub ("Qwen/Qwen2.5-VL-7B-Instruct"), and check it whole.
+
+    taps: see `model_config_from_hf`. Raises InputError, in one line that names file and tensor.
+    """
+    directory = local_directory(hf)
+    config = _read_config(directory, taps)
+    _check_tokenizer(directory, _load_tokenizer(directory), config)
+    shards = Shards(directory)
+    _check_tensors(directory, shards, config)
+    kinds = {stored.dtype for name, stored in shards.stored.items() if name != GATES}
+    dtype = kinds.pop() if len(kinds) == 1 and kinds != {DTYPES["F64"]} else DTYPES["F32"]
+    return HfDirectory(directory, config, dtype, shards)
+
+
+def local_directory(hf: str | Path) -> Path:
+    """The directory itself, or where the hub's repository of that name was downloaded to."""
+    path = Path(hf).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"{path} is a file; give the directory that holds config.json and the weights")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(hf)):
+        raise InputError(f"no directory {path}; check the path, or give a hub id like Qwen/Qwen2.5-VL-7B-Instruct")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(hf), allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"neither a directory nor a repository the hub can give: {hf} ({type(error).__name__}); "
+            "check the name and the network, or download it elsewhere and give its directory"
+        ) from error
+
+
+def _read_config(directory: Path, taps: bool | None) -> ModelConfig:
+    file = directory / "config.json"
+    try:
+        values = json.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{file} is missing; give a directory with the model's configuration and weights") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read as JSON ({error}); download it again") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds no JSON object; download it again")
+    return model_config_from_hf(values, str(file), taps)
+
+
+def _load_tokenizer(directory: Path) -> Tokenizer:
+    try:
+        return Tokenizer.load(directory)
+    except InputError:
+        raise
+    except Exception as error:  # the tokenizers library raises no narrower class
+        raise InputError(f"{directory / 'tokenizer.json'} is damaged ({error}); download it again") from error
+
+
+def _check_tokenizer(directory: Path, tokenizer: Tokenizer, config: ModelConfig) -> None:
+    file = directory / "tokenizer.json"
+    for name in ("image", "vision_start", "vision_end", "chat_start", "chat_end", "end_of_text"):
+        has, wants = getattr(tokenizer.special, name), getattr(config.tokens, name)
+        if has != wants:
+            raise InputError(f"{file}: token {name} has id {has}, but {wants} in config.json; take both from one model")
+    if tokenizer.size > config.language.vocab:
+        raise InputError(
+            f"{file} has {tokenizer.size} tokens, config.json only {config.language.vocab}; take both from one model"
+        )
+
+
+def _check_tensors(directory: Path, shards: Shards, config: ModelConfig) -> None:
+    """Every tensor the configuration asks for, of its shape, and no other."""
+    wanted = {entry.name: entry.layout.hf_shape for entry in entries(config, gates=config.taps)}
+    tied_head = HEAD[0] if config.language.tied and HEAD[0] in shards else None
+    stray = sorted(set(shards) - set(wanted) - {tied_head})
+    if GATES in stray:
+        raise InputError(
+            f"{shards.stored[GATES].file}: tensor {GATES} needs taps, which are off; set iadgpt.taps in config.json"
+        )
+    if stray:
+        stored = shards.stored[stray[0]]
+        raise InputError(
+            f"{stored.file}: tensor {stored.name} ({_count(stray)}) has no place in the model of config.json; "
+            "take config and weights from one model"
+        )
+    missing = [name for name in wanted if name not in shards and name != GATES]
+    if missing:
+        files = ", ".join(file.name for file in shards.files)
+        raise InputError(
+            f"{directory}: config.json asks for tensor {missing[0]} ({_count(missing)}), but it is in none of "
+            f"{_short(files)}; get the checkpoint again, whole"
+        )
+    for name, shape in wanted.items():
+        if name in shards and (stored := shards.stored[name]).shape != shape:
+            raise InputError(
+                f"{stored.file}: tensor {stored.name} has shape {list(stored.shape)}, but config.json asks for "
+                f"{list(shape)}; take config and weights from one model"
+            )
+    if tied_head:
+        _check_tied(shards)
+
+
+def _check_tied(shards: Shards, rows: int = 4096) -> None:
+    """A head stored beside tied embeddings must be equal to them: otherwise dropping it would change the model."""
+    head, table = shards[HEAD[0]], shards[EMBEDDING]
+    stored = shards.stored[HEAD[0]]
+    equal = stored.shape == shards.stored[EMBEDDING].shape
+    for start in range(0, stored.shape[0], rows) if equal else ():
+        stop = min(start + rows, stored.shape[0])
+        equal = equal and np.array_equal(head[start:stop], table[start:stop])
+    if not equal:
+        raise InputError(
+            f"{stored.file}: {stored.name} differs from the embeddings, but config.json ties the two; "
+            "set tie_word_embeddings to false"
+        )
+
+
+def _count(names: list[str]) -> str:
+    return "alone" if len(names) == 1 else f"and {len(names) - 1} more"
+
+
+def _short(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else text[:length] + "…"

@@ -1,0 +1,62 @@
+"""The README.md of an exported checkpoint: what it is, what it was trained on, how to run it."""
+
+from __future__ import annotations
+
+from iadgpt_jax.models.config import ModelConfig
+
+CARD = """\
+---
+library_name: transformers
+pipeline_tag: image-text-to-text
+tags:
+- anomaly-detection
+- qwen2_5_vl
+---
+
+# IADGPT ({name})
+
+A Qwen2.5-VL that inspects products from a few good examples (IADGPT, arXiv 2508.10681), exported by iadgpt_jax.
+
+{trained_on}
+
+| | |
+|---|---|
+| ViT | {vision.depth} blocks of width {vision.width}, windows of {vision.window} pixels, full attention at {full} |
+| decoder | {language.depth} layers of width {language.width}, {language.heads} heads, {language.kv_heads} of keys |
+| vocabulary | {language.vocab} |
+| image positions | {positions} |
+
+## In transformers
+
+```python
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+model = Qwen2_5_VLForConditionalGeneration.from_pretrained(".", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```
+
+{stock}
+
+## In iadgpt_jax
+
+```python
+from iadgpt_jax import Inspector
+
+result = Inspector.load(".").inspect("query.png", references=["good.png"])
+print(result.score, result.answer)
+```
+"""
+
+
+def model_card(config: ModelConfig, unlike: str, trained_on: str) -> str:
+    """unlike: what stock transformers will not reproduce, "" if nothing; trained_on: a sentence, "" if unknown."""
+    stock = unlike[:1].upper() + unlike[1:] + "." if unlike else "Stock transformers computes exactly this model."
+    return CARD.format(
+        name=config.name,
+        vision=config.vision,
+        language=config.language,
+        full=", ".join(map(str, config.vision.full_blocks)),
+        positions=config.positions,
+        trained_on=trained_on or "What it was trained on was not recorded.",
+        stock=stock,
+    )

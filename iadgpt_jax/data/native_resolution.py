@@ -1,0 +1,68 @@
+"""Qwen's dynamic resolution: a photograph keeps its aspect, each side becomes a multiple of a merged token's pixels.
+
+The result equals transformers' Qwen2VLImageProcessorPil pixel for pixel. The fixed-size mode (data/images.py) squashes
+to a square instead, so the two agree only on photographs that are square already and of that size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from iadgpt_jax.data.patches import grid_of, patches_needed
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.config import VisionConfig
+
+MIN_PIXELS, MAX_PIXELS = 56 * 56, 12845056  # preprocessor_config.json as published with Qwen2.5-VL
+MAX_ASPECT = 200
+
+
+def smart_resize(
+    height: int, width: int, factor: int = 28, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
+    """The (height, width) in multiples of `factor` nearest to the photograph's, its area within the two bounds.
+
+    Rounding is half to even, as in the published code. Raises InputError for an aspect beyond 200.
+    """
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise InputError(
+            f"a photograph of {height}×{width} pixels is too narrow (aspect at most {MAX_ASPECT}); cut it into tiles"
+        )
+    high, wide = round(height / factor) * factor, round(width / factor) * factor
+    if high * wide > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        high = max(factor, math.floor(height / shrink / factor) * factor)
+        wide = max(factor, math.floor(width / shrink / factor) * factor)
+    elif high * wide < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        high, wide = math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
+    return high, wide
+
+
+def native_image(
+    image: np.ndarray,
+    vision: VisionConfig,
+    budget: int | None = None,
+    min_pixels: int = MIN_PIXELS,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """uint8[H, W, 3] resized (bicubic, antialiased) to sides of whole merged tokens.
+
+    budget: patches an image slot holds; a larger photograph is reduced until its windows fit. Raises InputError where
+    not even the smallest permitted size does.
+    """
+    factor = vision.patch * vision.merge
+    high, wide = smart_resize(*image.shape[:2], factor, min_pixels, max_pixels)
+    while budget is not None and patches_needed(grid_of((high, wide), vision), vision) > budget:
+        smaller = smart_resize(*image.shape[:2], factor, 0, high * wide - 1)
+        if math.prod(smaller) >= high * wide:
+            raise InputError(
+                f"a photograph of {image.shape[0]}×{image.shape[1]} pixels does not fit a slot of {budget} patches "
+                f"even at {high}×{wide}; cut it into tiles or raise the budget"
+            )
+        high, wide = smaller
+    if (high, wide) == image.shape[:2]:
+        return image
+    return np.array(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))

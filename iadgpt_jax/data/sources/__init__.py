@@ -11,13 +11,16 @@ PROCEDURAL = "procedural"
 PROCEDURAL_SPLITS = ("train", "held_out")
 
 
-def open_source(spec: str, *, side: int | None, seed: int = 0, split: str | None = None) -> Source:
+def open_source(
+    spec: str, *, side: int | None, seed: int = 0, split: str | None = None, procedural_categories: int | None = None
+) -> Source:
     """The source a specification names.
 
     Args:
       spec: "procedural" or "procedural:held_out"; or the path of a prepared dataset or of a folder in MVTec layout.
       side: images and masks come as side x side pixels; None keeps a file's size.
       seed: of the procedural products.
+      procedural_categories: how many procedural products; None leaves the source's default.
       split: only this one: "train" or "test" of a folder, "train" or "held_out" of the procedural products.
 
     Raises InputError where there is nothing to open.
@@ -29,7 +32,8 @@ def open_source(spec: str, *, side: int | None, seed: int = 0, split: str | None
             raise InputError(f"no split {split or chosen} of {spec}; choose procedural or procedural:held_out")
         from iadgpt_jax.data.sources.procedural import ProceduralSource
 
-        return ProceduralSource(seed, split=chosen, **({} if side is None else {"side": side}))
+        sizes = {"side": side, "categories": procedural_categories}
+        return ProceduralSource(seed, split=chosen, **{key: value for key, value in sizes.items() if value})
 
     from iadgpt_jax.data.sources.folder import LAYOUT, FolderSource
     from iadgpt_jax.data.sources.prepared import INFO_FILE, PreparedSource, is_prepared

@@ -1,0 +1,65 @@
+"""What all stages share. A stage file calls `common(size)` and changes what makes it that stage.
+
+`:tiny` trains from scratch on procedural products, on two CPU cores; `:3b` and `:7b` start from published weights.
+"""
+
+import ml_collections
+
+
+def common(size: str) -> ml_collections.ConfigDict:
+    if size not in ("tiny", "3b", "7b"):
+        raise ValueError(f"no configuration for size {size!r}: append :tiny, :3b or :7b to the file's name")
+    tiny = size == "tiny"
+    c = ml_collections.ConfigDict()
+    c.size = size
+    c.seed = 0
+    c.init_from = ""  # a workdir or imported checkpoint to start from; empty: random weights (tiny only)
+
+    c.source = "procedural" if tiny else ""  # or the path of a prepared dataset or of a folder in MVTec layout
+    c.source_categories = 800  # of the procedural source
+    c.categories = ()  # only these of the source; empty: all
+    c.image_side = 112 if tiny else 448
+    c.mixture = ml_collections.ConfigDict()
+
+    c.steps = 0
+    c.rows = 8  # packed rows per step
+    c.instances = 8  # instances drawn per step and packed into them
+    c.row = ml_collections.ConfigDict()
+    c.row.prefix, c.row.lanes, c.row.lane = 0, 0, 0  # laned rows; 0 lanes: a flat row of `slots`
+    c.row.slots = 4096
+    c.row.images = 10
+    c.row.patches = 64 if tiny else 1024  # per image
+    c.row.maps = 6
+    c.row.keyword_rows = 8 if tiny else 12
+    c.row.targets = 192
+    c.row.mask_side = 28 if tiny else 224
+    c.loader_threads = 1
+
+    c.optimizer = ml_collections.ConfigDict()
+    c.optimizer.rate = 1e-3 if tiny else 1e-5
+    c.optimizer.warmup = 30 if tiny else 500
+    c.optimizer.floor = 0.05 if tiny else 0.0
+    c.optimizer.b1, c.optimizer.b2 = 0.9, 0.98 if tiny else 0.95
+    c.optimizer.weight_decay = 0.05
+    c.optimizer.clip = 1.0
+    c.optimizer.moments = "float32"
+    c.frozen = ""  # regular expression over parameter paths
+
+    c.map_space = "none"  # "logit", "probability" (the paper's) or "none"
+    c.loss = ml_collections.ConfigDict({"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0})
+    c.loss.binary_focal = 0.0
+
+    c.dtype = "float32" if tiny else "bfloat16"
+    c.remat = not tiny
+    c.mesh = ml_collections.ConfigDict({"data": 1 if not tiny else -1, "fsdp": -1 if not tiny else 1, "tensor": 1})
+
+    c.log_every = 10
+    c.checkpoint_every = 500
+    c.keep = 2
+    return c
+
+
+def laned(c: ml_collections.ConfigDict, prefix: int, lanes: int, lane: int) -> None:
+    """Rows of a prefix area and equal lanes."""
+    c.row.prefix, c.row.lanes, c.row.lane = prefix, lanes, lane
+    c.row.slots = prefix + lanes * lane

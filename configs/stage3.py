@@ -1,0 +1,34 @@
+"""Stage 3, inspection: verdict, map and reasons from 1, 2 or 4 references, with 80 % of stage 2. The ViT is frozen."""
+
+import ml_collections
+
+from configs.common import common, laned
+
+VIT = r"^vision/(groups|patch_embed|block_)"  # gates, merger and decoder train
+
+
+def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
+    c = common(size)
+    c.stage = 3
+    c.frozen = VIT
+    c.map_space = "probability"
+    c.mixture.inspect = {"weight": 0.52}
+    c.mixture.pair_difference = {"weight": 0.2}
+    c.mixture.odd_one_out = {"weight": 0.14}
+    c.mixture.irregular_region = {"weight": 0.14}
+    if size == "tiny":
+        c.steps = 1700
+        c.map_space = "logit"
+        c.loss.dice_abnormal = c.loss.dice_normal = 0.5
+        c.loss.binary_focal = 1.0
+        c.mixture.inspect = {"weight": 0.8}
+        c.mixture.pair_difference = {"weight": 0.1}
+        c.mixture.odd_one_out = {"weight": 0.05}
+        c.mixture.irregular_region = {"weight": 0.05}
+        c.rows, c.instances = 8, 9
+        laned(c, 88, 6, 64)
+    else:
+        c.optimizer.rate = 2e-6
+        c.instances, c.rows = 32, 32
+        c.steps = 42_000
+    return c

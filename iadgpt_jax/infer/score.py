@@ -1,0 +1,33 @@
+"""Rows -> image scores and raw anomaly maps, in one forward pass (paper eq. 4 and 5).
+
+Suffixes: B rows, M map queries per row, N merged tokens of the query image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from iadgpt_jax.models.iadgpt import IADGPT, Lanes, Rows, take_slots
+
+
+def make_score(
+    model: IADGPT, lanes: Lanes | None, normal_id: int, anomalous_id: int
+) -> Callable[[dict, Rows], tuple[jax.Array, jax.Array]]:
+    """(params, rows) -> (scores float32[B, M], maps float32[B, M, N]).
+
+    The score is the probability of the answer that means "defective", renormalised over the two answers, at the first
+    answer position. Maps are raw mean attention of the abnormal words: an affine map per category changes no AUROC, so
+    nothing is normalised here.
+    """
+
+    def score(params, rows: Rows):
+        outputs = model.apply({"params": params}, rows, lanes)
+        hidden = take_slots(outputs.hidden, rows.answer_slots)
+        logits = model.apply({"params": params}, hidden, method=IADGPT.logits)
+        scores = jax.nn.sigmoid(logits[..., anomalous_id] - logits[..., normal_id])
+        return scores, outputs.probability_maps[:, :, 0].astype(jnp.float32)
+
+    return score

@@ -1,0 +1,205 @@
+"""Train one stage: configuration, mesh, data, model, loop.
+
+    python launch/train.py --config=configs/stage2.py:tiny --workdir=DIR [--config.KEY=VALUE …]
+
+A workdir that already holds a checkpoint goes on from it. Ctrl-C and SIGTERM save before they stop.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import json
+import math
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from iadgpt_jax.data.encode import Encoder
+from iadgpt_jax.data.loader import Batches, put
+from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.pack import RowShape
+from iadgpt_jax.data.sources import open_source
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.models.config import preset
+from iadgpt_jax.models.iadgpt import IADGPT, Lanes
+from iadgpt_jax.models.initialize import init_params, logical_axes
+from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
+from iadgpt_jax.train.checkpoint import Checkpoints, load_model, write_model_files
+from iadgpt_jax.train.log import TrainLog
+from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.train.optimizer import make_optimizer, schedule
+from iadgpt_jax.train.state import create, state_shardings
+from iadgpt_jax.train.step import make_train_step
+
+
+def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
+    """Run (or go on with) the stage `config` describes. `source` overrides config.source with one already open."""
+    # ---- What is asked for, checked before anything expensive ----
+    check(config)
+    Path(workdir).mkdir(parents=True, exist_ok=True)
+    mesh = make_mesh(**config.mesh)
+    rules = ShardingRules()
+
+    # ---- Model ----
+    if config.init_from:
+        loaded = load_model(config.init_from, mesh, rules)
+        model_config, tokenizer, params = loaded.config, loaded.tokenizer, loaded.params
+    else:
+        model_config, tokenizer, params = preset(config.size), tiny_tokenizer(), None
+    model = IADGPT(model_config, jnp.dtype(config.dtype), config.remat)
+
+    # ---- Data ----
+    source = source or open_source(
+        config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
+    )
+    shape = row_shape(config)
+    batches = Batches(
+        build(source, config.mixture, config.categories),
+        Encoder(model_config, tokenizer),
+        shape,
+        rows=config.rows,
+        instances=config.instances,
+        seed=config.seed,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+
+    # ---- State, on the mesh from its first moment ----
+    rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
+    optimizer = make_optimizer(
+        rate, **{k: config.optimizer[k] for k in ("b1", "b2", "weight_decay", "clip", "moments")}
+    )
+
+    def fresh(params=None):
+        params = init_params(model_config, jax.random.key(config.seed)) if params is None else params
+        return create(params, config.frozen, optimizer)
+
+    shapes = jax.eval_shape(fresh)
+    shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
+    checkpoints = Checkpoints(workdir, config.keep)
+    first = 0
+    if checkpoints.latest() is not None:
+        abstract = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, shardings)
+        state, first = checkpoints.restore(abstract, config.frozen)
+        print(f"going on from step {first} of {workdir}", file=sys.stderr)
+    else:
+        info = {"stage": config.stage, "image_side": config.image_side, "map_space": config.map_space,
+                "config": json_config(config)}  # fmt: skip
+        write_model_files(workdir, model_config, tokenizer, info)
+        state = jax.jit(fresh, out_shardings=shardings)(*([] if params is None else [params]))
+    del params
+
+    # ---- Loop ----
+    step_function = make_train_step(model, optimizer, shape.lanes, LossWeights(**config.loss), config.map_space)
+    batch_sharding = rows_sharding(mesh, rules)
+    step_function = jax.jit(
+        step_function,
+        in_shardings=(shardings, batch_sharding),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    )
+    log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every)
+    stop = StopSignals()
+    rows_stream = batches.iterate(first, config.steps, threads=config.loader_threads)
+    try:
+        for step in range(first, config.steps):
+            before = time.monotonic()
+            rows = put(next(rows_stream), batch_sharding)
+            waited = time.monotonic() - before
+            images = config.rows * config.row.images
+            state, metrics = step_function(state, rows)
+            extra = {"learning_rate": float(rate_at(config, step)), "images": images, "rows": config.rows}
+            log.step(step + 1, metrics, extra, waited)
+            last = step + 1 == config.steps
+            if last or stop.asked or (step + 1) % config.checkpoint_every == 0:
+                checkpoints.save(state, step + 1)
+            if stop.asked and not last:
+                log.flush()
+                checkpoints.close()
+                print(f"stopped after step {step + 1}; the same command goes on from there", file=sys.stderr)
+                raise SystemExit(stop.exit_status)
+    finally:
+        log.close()
+        checkpoints.close()
+        stop.restore()
+
+
+def rate_at(config: ml_collections.ConfigDict, step: int) -> float:
+    """The learning rate of a step, on the host."""
+    o = config.optimizer
+    warmup = min(o.warmup, max(config.steps - 1, 0))
+    if step < warmup:
+        return o.rate * (1 + step * (warmup - 1) / warmup) / warmup
+    part = (step - warmup) / max(config.steps - warmup, 1)
+    return o.rate * (o.floor + (1 - o.floor) * (1 + math.cos(math.pi * part)) / 2)
+
+
+def row_shape(config: ml_collections.ConfigDict) -> RowShape:
+    r = config.row
+    lanes = Lanes(r.prefix, r.lanes) if r.lanes else None
+    return RowShape(r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Refuse what cannot run, in one line that says what to do."""
+    name = f"stage{config.stage}.py"
+    if config.size != "tiny" and not config.init_from:
+        raise InputError(
+            f"{name}:{config.size} starts from published weights: download Qwen2.5-VL, run tools/convert_hf.py import "
+            f"--hf=DIR --out=DIR and pass --config.init_from=DIR; or try {name}:tiny, which needs neither weights nor data"
+        )
+    if not config.source:
+        raise InputError(
+            f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR; or try {name}:tiny"
+        )
+    if config.map_space not in ("logit", "probability", "none"):
+        raise InputError(f"config.map_space is {config.map_space!r}: choose logit, probability or none")
+    if config.steps < 1:
+        raise InputError(f"config.steps is {config.steps}: there is nothing to train")
+
+
+def json_config(config: ml_collections.ConfigDict) -> dict:
+    return json.loads(config.to_json_best_effort())
+
+
+class StopSignals:
+    """Turns the first Ctrl-C or SIGTERM into a question the loop asks after each step; a second one stops at once."""
+
+    def __init__(self):
+        self.asked, self.exit_status = False, 0
+        self.previous = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def _ask(self, number, frame):
+        self.asked, self.exit_status = True, 128 + number
+        signal.signal(number, self.previous[number])
+
+    def restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go; a checkpoint there is continued")
+
+
+@clear_errors()
+def main(argv) -> None:
+    logging.set_verbosity(logging.WARNING)
+    if len(argv) > 1:
+        raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --config.KEY=VALUE")
+    train(_CONFIG.value, _WORKDIR.value)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -8,6 +8,7 @@ Face has no field for lies in a section `iadgpt`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import GROUPS, PRESETS, LanguageConfig, ModelConfig, SpecialTokens, VisionConfig
@@ -75,8 +76,18 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     return config if "name" in ours else dataclasses.replace(config, name=_published_name(config))
 
 
-def hf_config_from_model(config: ModelConfig, dtype: str = "bfloat16", video_token: int | None = None) -> dict:
-    """config.json in the hub's flat layout. video_token: id of `<|video_pad|>`; None: right after the image's."""
+def training_info(hf: dict) -> dict:
+    """What `hf_config_from_model` was told of the training; {} for a stock checkpoint."""
+    return dict((hf.get(SECTION) or {}).get("training") or {})
+
+
+def hf_config_from_model(
+    config: ModelConfig, dtype: str = "bfloat16", video_token: int | None = None, info: Mapping | None = None
+) -> dict:
+    """config.json in the hub's flat layout.
+
+    video_token: id of `<|video_pad|>`; None: right after the image's. info: how the model was trained, JSON.
+    """
     vision, language, tokens = config.vision, config.language, config.tokens
     if vision.eps != 1e-6:
         raise InputError(f"model {config.name!r}: vision.eps is {vision.eps}, but Qwen2.5-VL's ViT knows only 1e-6")
@@ -132,6 +143,7 @@ def hf_config_from_model(config: ModelConfig, dtype: str = "bfloat16", video_tok
             "chat_start": tokens.chat_start,
             "chat_end": tokens.chat_end,
             "end_of_text": tokens.end_of_text,
+            "training": dict(info or {}),
         },
     }
 

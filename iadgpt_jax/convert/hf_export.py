@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -20,23 +20,18 @@ from iadgpt_jax.convert.config import hf_config_from_model
 from iadgpt_jax.convert.model_card import model_card
 from iadgpt_jax.convert.names import GATES, entries
 from iadgpt_jax.convert.shards import SHARD_BYTES, write_shards
-from iadgpt_jax.convert.tree import hf_tensors
-from iadgpt_jax.data.chat import CHAT_TEMPLATE
+from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
+from iadgpt_jax.convert.tree import Watch, hf_tensors, unwatched
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import ModelConfig
-from iadgpt_jax.models.vision import IMAGE_MEAN, IMAGE_STD
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt", "chat_template.jinja", "chat_template.json",
-)  # fmt: skip
+TRAVELS = ("stage", "image_side", "map_space", "imported_from")  # no paths of the machine it was trained on
 EXPORT_DTYPES = {
     "float32": np.dtype(np.float32),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "float16": np.dtype(np.float16),
 }
-MIN_PIXELS, MAX_PIXELS = 56 * 56, 12845056  # as published with Qwen2.5-VL
 
 
 def export_hf(
@@ -48,15 +43,17 @@ def export_hf(
     dtype: str | None = None,
     stock: bool = False,
     replace: bool = False,
-    trained_on: str = "",
+    info: Mapping | None = None,
     shard_bytes: int = SHARD_BYTES,
-    written: Callable[[str], None] = lambda name: None,
+    watch: Watch = unwatched,
 ) -> str:
     """Write the checkpoint and return, in one line, what stock transformers will not reproduce ("" if nothing).
 
     params: the model's parameter tree, numpy or jax arrays. dtype: a key of EXPORT_DTYPES; None keeps the tree's.
     stock: refuse unless stock transformers computes exactly this model. replace: an existing `out` may be replaced.
-    trained_on: a sentence for the model card. written: called with each tensor's name.
+    info: how it was trained and must be evaluated (train/checkpoint.py); told in the model card, and TRAVELS of it in
+    config.json.
+    watch: wraps the tensors on their way (convert/tree.py).
     Raises InputError before anything is written.
     """
     out, tokenizer_directory = Path(out), Path(tokenizer_directory)
@@ -74,6 +71,7 @@ def export_hf(
     if kind not in EXPORT_DTYPES.values():
         raise InputError(f"no export as dtype {kind}; choose one of {', '.join(EXPORT_DTYPES)}")
     carried = bool(gates.any())
+    travels = {key: info[key] for key in TRAVELS if info and key in info}
     rows = entries(config, carried)
     shapes = {row.name: row.layout.hf_shape for row in rows}
     dtypes = {row.name: np.dtype(np.float32) if row.name == GATES else kind for row in rows}
@@ -85,14 +83,14 @@ def export_hf(
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}; choose another --out") from error
     try:
-        tensors = ((entry.name, value) for entry, value in hf_tensors(config, params, carried))
-        write_shards(aside, tensors, shapes, dtypes, shard_bytes, written)
+        tensors = ((entry.name, value) for entry, value in watch(hf_tensors(config, params, carried), len(rows)))
+        write_shards(aside, tensors, shapes, dtypes, shard_bytes)
         video = tokenizer.backend.token_to_id("<|video_pad|>")
-        _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video))
-        _write_json(aside / "generation_config.json", _generation_config(config))
+        _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video, travels))
+        _write_json(aside / "generation_config.json", generation_config(config))
         _write_json(aside / "preprocessor_config.json", preprocessor_config(config))
-        _copy_tokenizer(tokenizer_directory, aside)
-        (aside / "README.md").write_text(model_card(config, unlike, trained_on))
+        copy_tokenizer(tokenizer_directory, aside)
+        (aside / "README.md").write_text(model_card(config, unlike, info or {}))
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)
@@ -121,38 +119,6 @@ def differences(config: ModelConfig, gates: np.ndarray) -> str:
         f"stock transformers loads this checkpoint but will not reproduce its {' and '.join(parts)}, "
         "nor the compression of further references"
     )
-
-
-def preprocessor_config(config: ModelConfig) -> dict:
-    return {
-        "min_pixels": MIN_PIXELS,
-        "max_pixels": MAX_PIXELS,
-        "patch_size": config.vision.patch,
-        "temporal_patch_size": 2,
-        "merge_size": config.vision.merge,
-        "image_mean": list(IMAGE_MEAN),
-        "image_std": list(IMAGE_STD),
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
-    }
-
-
-def _generation_config(config: ModelConfig) -> dict:
-    tokens = config.tokens
-    return {
-        "bos_token_id": tokens.end_of_text,
-        "pad_token_id": tokens.end_of_text,
-        "eos_token_id": [tokens.chat_end, tokens.end_of_text],
-        "do_sample": False,
-    }
-
-
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
-    if not any((target / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
-        (target / "chat_template.jinja").write_text(CHAT_TEMPLATE)
 
 
 def _write_json(file: Path, values: dict) -> None:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from iadgpt_jax.convert.config import model_config_from_hf
+from iadgpt_jax.convert.config import model_config_from_hf, training_info
 from iadgpt_jax.convert.names import GATES, HEAD, entries
 from iadgpt_jax.convert.shards import DTYPES, Shards
-from iadgpt_jax.convert.tree import params_from_hf
+from iadgpt_jax.convert.tree import Watch, params_from_hf, unwatched
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import ModelConfig
@@ -27,16 +26,18 @@ EMBEDDING = "model.embed_tokens.weight"
 
 @dataclass(frozen=True)
 class HfDirectory:
-    """A checked checkpoint. dtype: the one all its tensors share, else float32."""
+    """A checked checkpoint. info: how an IADGPT was trained ({} for a stock model); dtype: the one all its tensors
+    share, else float32."""
 
     directory: Path
     config: ModelConfig
+    info: dict
     dtype: np.dtype
     shards: Shards
 
-    def params(self, dtype=None, shardings=None, done: Callable[[str], None] = lambda path: None) -> dict:
+    def params(self, dtype=None, shardings=None, watch: Watch = unwatched) -> dict:
         """The parameter tree (convert/tree.py); dtype: None keeps the file's."""
-        return params_from_hf(self.config, self.shards, self.dtype if dtype is None else dtype, shardings, done)
+        return params_from_hf(self.config, self.shards, self.dtype if dtype is None else dtype, shardings, watch)
 
 
 def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:
@@ -45,13 +46,14 @@ def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:
     taps: see `model_config_from_hf`. Raises InputError, in one line that names file and tensor.
     """
     directory = local_directory(hf)
-    config = _read_config(directory, taps)
+    values = _read_config(directory)
+    config = model_config_from_hf(values, str(directory / "config.json"), taps)
     _check_tokenizer(directory, _load_tokenizer(directory), config)
     shards = Shards(directory)
     _check_tensors(directory, shards, config)
     kinds = {stored.dtype for name, stored in shards.stored.items() if name != GATES}
     dtype = kinds.pop() if len(kinds) == 1 and kinds != {DTYPES["F64"]} else DTYPES["F32"]
-    return HfDirectory(directory, config, dtype, shards)
+    return HfDirectory(directory, config, training_info(values), dtype, shards)
 
 
 def local_directory(hf: str | Path) -> Path:
@@ -75,7 +77,7 @@ def local_directory(hf: str | Path) -> Path:
         ) from error
 
 
-def _read_config(directory: Path, taps: bool | None) -> ModelConfig:
+def _read_config(directory: Path) -> dict:
     file = directory / "config.json"
     try:
         values = json.loads(file.read_text())
@@ -85,7 +87,7 @@ def _read_config(directory: Path, taps: bool | None) -> ModelConfig:
         raise InputError(f"{file} cannot be read as JSON ({error}); download it again") from error
     if not isinstance(values, dict):
         raise InputError(f"{file} holds no JSON object; download it again")
-    return model_config_from_hf(values, str(file), taps)
+    return values
 
 
 def _load_tokenizer(directory: Path) -> Tokenizer:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import PurePath
+
 from iadgpt_jax.models.config import ModelConfig
 
 CARD = """\
@@ -40,6 +43,8 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 ## In iadgpt_jax
 
 ```python
+from collections.abc import Mapping
+
 from iadgpt_jax import Inspector
 
 result = Inspector.load(".").inspect("query.png", references=["good.png"])
@@ -48,8 +53,8 @@ print(result.score, result.answer)
 """
 
 
-def model_card(config: ModelConfig, unlike: str, trained_on: str) -> str:
-    """unlike: what stock transformers will not reproduce, "" if nothing; trained_on: a sentence, "" if unknown."""
+def model_card(config: ModelConfig, unlike: str, info: Mapping) -> str:
+    """unlike: what stock transformers will not reproduce, "" if nothing; info: of training (train/checkpoint.py)."""
     stock = unlike[:1].upper() + unlike[1:] + "." if unlike else "Stock transformers computes exactly this model."
     return CARD.format(
         name=config.name,
@@ -57,6 +62,25 @@ def model_card(config: ModelConfig, unlike: str, trained_on: str) -> str:
         language=config.language,
         full=", ".join(map(str, config.vision.full_blocks)),
         positions=config.positions,
-        trained_on=trained_on or "What it was trained on was not recorded.",
+        trained_on=_training(info),
         stock=stock,
     )
+
+
+def _training(info: Mapping) -> str:
+    """One paragraph on the training, from what the trainer recorded."""
+    if not info.get("stage"):
+        origin = info.get("imported_from")
+        return f"Imported from {origin}." if origin else "Its training was not recorded."
+    settings = info.get("config", {})
+    source, start = settings.get("source"), settings.get("init_from")
+    parts = [f"Trained through stage {info['stage']}"]
+    if source:
+        parts.append(f"on {source if source == 'procedural' else 'the images of ' + PurePath(source).name}")
+    if "image_side" in info:
+        parts.append(f"at {info['image_side']}×{info['image_side']} pixels")
+    if "steps" in settings:
+        parts.append(f"({settings['steps']} steps in this stage)")
+    if start:
+        parts.append(f"starting from {PurePath(start).name}")
+    return " ".join(parts) + "."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,12 +154,10 @@ def write_shards(
     shapes: Mapping[str, tuple[int, ...]],
     dtypes: Mapping[str, np.dtype],
     shard_bytes: int = SHARD_BYTES,
-    written: Callable[[str], None] = lambda name: None,
 ) -> None:
     """Write tensors in the order they come as model.safetensors, or as shards with an index beyond `shard_bytes`.
 
     shapes, dtypes: of every tensor, in the order of `tensors`: a file's header precedes its values.
-    written: called with each tensor's name when it is on file.
     """
     plan = _plan(shapes, dtypes, shard_bytes)
     count = len(plan)
@@ -173,7 +171,6 @@ def write_shards(
                 if name != expected or value.shape != tuple(shapes[name]):
                     raise ValueError(f"expected tensor {expected} {shapes[expected]}, got {name} {value.shape}")
                 out.write(np.ascontiguousarray(value, dtypes[name]).reshape(-1).view(np.uint8).data)
-                written(name)
     if next(stream, None) is not None:
         raise ValueError("more tensors than shapes")
     if count > 1:

@@ -7,7 +7,7 @@ memory never carries much more than the part of one leaf.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -22,17 +22,23 @@ def leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {path: _leaf_shape(rows) for path, rows in _leaves(config).items()}
 
 
-def params_from_hf(
-    config: ModelConfig, source: Mapping, dtype, shardings=None, done: Callable[[str], None] = lambda path: None
-) -> dict:
+Watch = Callable[[Iterable, int], Iterable]  # hands items through, of which there are so many: iadgpt_jax.progress
+
+
+def unwatched(items: Iterable, total: int) -> Iterable:
+    return items
+
+
+def params_from_hf(config: ModelConfig, source: Mapping, dtype, shardings=None, watch: Watch = unwatched) -> dict:
     """The nested parameter dict. dtype: of every leaf but the fusion gates, which are float32 and 0 where not given.
 
     shardings: a tree of jax.sharding.Sharding like the parameters, for arrays on devices; None: numpy arrays.
-    done: called with each leaf's path when it is complete.
+    watch: wraps the leaves, to say how far the work is.
     """
     shardings = flatten_dict(shardings, sep="/") if shardings is not None else None
     params = {}
-    for path, rows in _leaves(config).items():
+    leaves = _leaves(config)
+    for path, rows in watch(leaves.items(), len(leaves)):
         shape, kind = _leaf_shape(rows), np.float32 if rows[0].name == GATES else dtype
 
         def read(index, rows=rows, shape=shape, kind=kind):
@@ -43,7 +49,6 @@ def params_from_hf(
         else:
             params[path] = jax.make_array_from_callback(shape, shardings[path], read)
             params[path].block_until_ready()  # hold one leaf's host copy at a time
-        done(path)
     return unflatten_dict(params, sep="/")
 
 

@@ -23,7 +23,8 @@ def small_tokenizer() -> Tokenizer:
 
 def fitted(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
     """The same model with the tokenizer's special ids and room for its vocabulary."""
-    language = dataclasses.replace(config.language, vocab=tokenizer.size + 3)
+    even = tokenizer.size // 2 * 2 + 4  # tensor parallelism splits it
+    language = dataclasses.replace(config.language, vocab=even)
     return dataclasses.replace(config, language=language, tokens=tokenizer.special)
 
 

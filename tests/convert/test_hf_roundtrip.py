@@ -167,12 +167,12 @@ def test_trained_gates_travel_and_are_announced(tmp_path):
     tokenizer.save(tmp_path / "tokenizer")
     params = random_params(config)
     params["vision"]["fusion"]["gates"] = np.array([0.5, 0, -0.25], np.float32)
-    said = export_hf(params, config, tmp_path / "tokenizer", tmp_path / "hf", trained_on="Trained on bolts.")
+    said = export_hf(params, config, tmp_path / "tokenizer", tmp_path / "hf", info=dict(stage=3, image_side=112))
     assert "gates 0.5, 0, -0.25" in said and "aligned image positions" in said and "\n" not in said
     card = (tmp_path / "hf" / "README.md").read_text()
-    assert "Trained on bolts." in card and said[1:] in card
+    assert "Trained through stage 3 at 112×112 pixels." in card and said[1:] in card
     back = open_hf(tmp_path / "hf")
-    assert back.config == config
+    assert back.config == config and back.info == dict(stage=3, image_side=112)
     same_bits(back.params(), params)
     _, info = stock(tmp_path / "hf")  # loads, but for the tensor it has no place for
     assert info == {"unexpected_keys": [GATES]}
@@ -214,7 +214,7 @@ def test_a_failing_export_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("iadgpt_jax.convert.hf_export._copy_tokenizer", fail)
+    monkeypatch.setattr("iadgpt_jax.convert.hf_export.copy_tokenizer", fail)
     with pytest.raises(OSError, match="disk full"):
         write_checkpoint(tmp_path / "hf")
     assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]

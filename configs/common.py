@@ -25,7 +25,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.rows = 8  # packed rows per step
     c.instances = 8  # instances drawn per step and packed into them
     c.row = ml_collections.ConfigDict()
-    c.row.prefix, c.row.lanes, c.row.lane = 0, 0, 0  # laned rows; 0 lanes: a flat row of `slots`
+    c.row.prefix, c.row.lanes = 0, ()  # laned rows: (number, slots) of each group of lanes; (): a flat row of `slots`
     c.row.slots = 4096
     c.row.images = 10
     c.row.patches = 64 if tiny else 1024  # per image
@@ -59,7 +59,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     return c
 
 
-def laned(c: ml_collections.ConfigDict, prefix: int, lanes: int, lane: int) -> None:
-    """Rows of a prefix area and equal lanes."""
-    c.row.prefix, c.row.lanes, c.row.lane = prefix, lanes, lane
-    c.row.slots = prefix + lanes * lane
+def laned(c: ml_collections.ConfigDict, prefix: int, *groups: tuple[int, int]) -> None:
+    """Rows of a prefix area and groups of (number, slots) lanes."""
+    c.row.prefix, c.row.lanes = prefix, groups
+    c.row.slots = prefix + sum(count * slots for count, slots in groups)

@@ -13,7 +13,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         c.steps = 200
         c.rows, c.instances = 4, 16
         c.row.images = 4
-        laned(c, 128, 4, 88)
+        laned(c, 128, (12, 28))
     else:
         c.optimizer.rate = 1e-5
         c.instances, c.rows = 64, 16  # the paper's global batch of 64

@@ -25,7 +25,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         c.loss.binary_focal = 1.0
         c.rows, c.instances = 8, 10
         c.row.images = 8
-        laned(c, 88, 6, 64)
+        laned(c, 88, (6, 40), (1, 64))
     else:
         c.optimizer.rate = 1e-5
         c.instances, c.rows = 32, 16

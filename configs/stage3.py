@@ -26,7 +26,8 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         c.mixture.odd_one_out = {"weight": 0.05}
         c.mixture.irregular_region = {"weight": 0.05}
         c.rows, c.instances = 8, 9
-        laned(c, 88, 6, 64)
+        c.row.images = 11
+        laned(c, 88, (6, 40), (1, 64))
     else:
         c.optimizer.rate = 2e-6
         c.instances, c.rows = 32, 32

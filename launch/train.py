@@ -29,8 +29,9 @@ from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.config import preset
-from iadgpt_jax.models.iadgpt import IADGPT, Lanes
+from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.models.initialize import init_params, logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
 from iadgpt_jax.train.checkpoint import Checkpoints, load_model, write_model_files
@@ -145,7 +146,7 @@ def rate_at(config: ml_collections.ConfigDict, step: int) -> float:
 
 def row_shape(config: ml_collections.ConfigDict) -> RowShape:
     r = config.row
-    lanes = Lanes(r.prefix, r.lanes) if r.lanes else None
+    lanes = Lanes(r.prefix, tuple(tuple(group) for group in r.lanes)) if r.lanes else None
     return RowShape(r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes)
 
 

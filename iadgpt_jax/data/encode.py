@@ -6,6 +6,7 @@ positions it would have if it stood alone after its first `sees` shared images, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,6 +99,19 @@ class Encoder:
             lead = "" if header_apart else HEADER
             blocks.append(self._block(block, images, limits[block.sees], starts[block.sees], lead))
         return Encoded(instance.task, shared, blocks, images)
+
+    def chat(self, parts: Sequence[str | np.ndarray]) -> Encoded:
+        """A rendered chat, as runs of text and uint8[H, W, 3] images in order, to be answered: one block, nothing
+        shared, every image whole. Image tokens and the marks around them are not part of the text."""
+        segment, images, position = Segment(), [], 0
+        for part in parts:
+            if isinstance(part, str):
+                position = self._text(segment, part, position)
+            else:
+                images.append(self._image(part, len(images), 1.0))
+                position = self._place(segment, images[-1], len(images) - 1, position)
+        block = EncodedBlock(segment, 0, [], [], 0, None, len(segment) - 1, False, position)
+        return Encoded("chat", Segment(), [block], images)
 
     def _image(self, pixels: np.ndarray, index: int, ratio: float) -> EncodedImage:
         grid = grid_of(pixels.shape, self.config.vision)

@@ -15,12 +15,13 @@ import numpy as np
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import VisionConfig
-from iadgpt_jax.models.iadgpt import Lanes, Rows
+from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.iadgpt import Rows
 
 
 @dataclass(frozen=True)
 class RowShape:
-    """Static sizes of one row. `lanes`: (prefix slots, number of lanes), the lanes dividing the remaining slots."""
+    """Static sizes of one row; with `lanes`, how its slots are cut."""
 
     slots: int
     images: int
@@ -32,23 +33,15 @@ class RowShape:
     lanes: Lanes | None = None
 
     def __post_init__(self):
-        if self.lanes and (self.slots - self.lanes.prefix) % self.lanes.count:
-            raise InputError(
-                f"row shape: {self.slots} slots less a prefix of {self.lanes.prefix} do not divide into "
-                f"{self.lanes.count} lanes"
-            )
+        if self.lanes and self.slots != self.lanes.slots:
+            raise InputError(f"row shape: {self.slots} slots, but its lanes {self.lanes} take {self.lanes.slots}")
 
 
 class _Row:
     """What is taken of one row so far: runs of free slots as [next, end), first the prefix area, then each lane."""
 
     def __init__(self, shape: RowShape):
-        if shape.lanes:
-            prefix, count = shape.lanes
-            lane = (shape.slots - prefix) // count
-            self.runs = [[0, prefix]] + [[prefix + i * lane, prefix + (i + 1) * lane] for i in range(count)]
-        else:
-            self.runs = [[0, shape.slots]]
+        self.runs = [list(run) for run in (shape.lanes.runs() if shape.lanes else [(0, shape.slots)])]
         self.images = self.maps = self.targets = 0
         self.placed: list[tuple[Encoded, int, list[int]]] = []  # instance, start of its shared part, of its blocks
 
@@ -63,9 +56,11 @@ class _Row:
         starts = []
         for index, length in enumerate([len(encoded.shared), *(len(block.segment) for block in encoded.blocks)]):
             allowed = runs[:1] if index == 0 or len(runs) == 1 else runs[1:]
-            run = next((run for run in allowed if run[1] - run[0] >= length), None)
-            if run is None:
+            fitting = [run for run in allowed if run[1] - run[0] >= length]
+            if not fitting:
                 return False
+            # The tightest run: a short block must not take the lane a long one needs.
+            run = min(fitting, key=lambda run: run[1] - run[0])
             starts.append(run[0])
             run[0] += length
         self.runs, self.images, self.maps, self.targets = runs, images, maps, targets

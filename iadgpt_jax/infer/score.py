@@ -10,17 +10,19 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from iadgpt_jax.models.iadgpt import IADGPT, Lanes, Rows, take_slots
+from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.iadgpt import IADGPT, Rows, take_slots
 
 
 def make_score(
-    model: IADGPT, lanes: Lanes | None, normal_id: int, anomalous_id: int
+    model: IADGPT, lanes: Lanes | None, normal_id: int, anomalous_id: int, map_space: str = "probability"
 ) -> Callable[[dict, Rows], tuple[jax.Array, jax.Array]]:
     """(params, rows) -> (scores float32[B, M], maps float32[B, M, N]).
 
     The score is the probability of the answer that means "defective", renormalised over the two answers, at the first
     answer position. Maps are raw mean attention of the abnormal words: an affine map per category changes no AUROC, so
-    nothing is normalised here.
+    nothing is normalised here. A model trained with map_space "logit" and not yet with the paper's form is read in the
+    form it was trained in: the sigmoid of the mean pre-softmax logits.
     """
 
     def score(params, rows: Rows):
@@ -28,6 +30,8 @@ def make_score(
         hidden = take_slots(outputs.hidden, rows.answer_slots)
         logits = model.apply({"params": params}, hidden, method=IADGPT.logits)
         scores = jax.nn.sigmoid(logits[..., anomalous_id] - logits[..., normal_id])
+        if map_space == "logit":
+            return scores, jax.nn.sigmoid(outputs.logit_maps[:, :, 0].astype(jnp.float32))
         return scores, outputs.probability_maps[:, :, 0].astype(jnp.float32)
 
     return score

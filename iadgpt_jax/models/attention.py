@@ -4,7 +4,8 @@ Who sees whom is told by three integers per slot (see `Visibility`), so one rule
 and queries that share their references. `dense` evaluates the rule over all pairs. `laned` uses what the packer
 guarantees when a row has lanes, that a slot sees only the prefix area and its own lane, and never forms the rest.
 
-Suffixes: B rows, S slots, T keys, H heads, K KV heads, G = H / K, D head width, N lanes, C slots per lane, P prefix slots.
+Suffixes: B rows, S slots, T keys, H heads, K KV heads, G = H / K, D head width, P prefix slots, N lanes of
+a group, C slots per lane.
 """
 
 from __future__ import annotations
@@ -55,39 +56,70 @@ def dense(q, k, v, mask):
     return jnp.einsum("bkgst,btkd->bskgd", weights, v).reshape(batch, slots, heads, width)
 
 
+class Lanes(NamedTuple):
+    """How a laned row is cut: `prefix` slots, then groups of (number of lanes, slots of each). Static."""
+
+    prefix: int
+    groups: tuple[tuple[int, int], ...]
+
+    @property
+    def slots(self) -> int:
+        return self.prefix + sum(count * lane for count, lane in self.groups)
+
+    def runs(self) -> list[tuple[int, int]]:
+        """[start, end) of the prefix area and of every lane."""
+        runs, at = [(0, self.prefix)], self.prefix
+        for count, lane in self.groups:
+            runs += [(at + i * lane, at + (i + 1) * lane) for i in range(count)]
+            at += count * lane
+        return runs
+
+
 class LaneMasks(NamedTuple):
-    """What a laned row needs instead of S×S: prefix bool[B, P, P], shared bool[B, NC, P], own bool[B, N, C, C]."""
+    """What a laned row needs instead of S×S: prefix bool[B, P, P] and, per group, shared bool[B, N, C, P] and own
+    bool[B, N, C, C]."""
 
     prefix: jax.Array
-    shared: jax.Array
-    own: jax.Array
+    groups: tuple[tuple[jax.Array, jax.Array], ...]
 
 
-def lane_masks(visibility: Visibility, prefix: int, lanes: int) -> LaneMasks:
-    head, tail = visibility.slice(0, prefix), visibility.slice(prefix, None)
-    batch, slots = tail.segment.shape
-    split = Visibility(*(field.reshape(batch * lanes, slots // lanes) for field in tail))
-    own = sees(split, split).reshape(batch, lanes, slots // lanes, slots // lanes)
-    return LaneMasks(sees(head, head), sees(tail, head), own)
+def lane_masks(visibility: Visibility, lanes: Lanes) -> LaneMasks:
+    batch = visibility.segment.shape[0]
+    head, at, groups = visibility.slice(0, lanes.prefix), lanes.prefix, []
+    for count, lane in lanes.groups:
+        part = visibility.slice(at, at + count * lane)
+        split = Visibility(*(field.reshape(batch * count, lane) for field in part))
+        shared = sees(part, head).reshape(batch, count, lane, lanes.prefix)
+        groups.append((shared, sees(split, split).reshape(batch, count, lane, lane)))
+        at += count * lane
+    return LaneMasks(sees(head, head), tuple(groups))
 
 
 def laned(q, k, v, masks: LaneMasks):
-    """As `dense`, for rows of P prefix slots followed by N lanes. Lanes read the prefix and themselves under one softmax."""
-    prefix, lanes, lane = masks.prefix.shape[1], masks.own.shape[1], masks.own.shape[2]
-    batch, slots, heads, width = q.shape
-    kv = k.shape[2]
-    out_prefix = dense(q[:, :prefix], k[:, :prefix], v[:, :prefix], masks.prefix)
+    """As `dense`, for rows of P prefix slots followed by lanes, which read the prefix and themselves in one softmax."""
+    at = masks.prefix.shape[1]
+    prefix_k, prefix_v = k[:, :at], v[:, :at]
+    parts = [dense(q[:, :at], prefix_k, prefix_v, masks.prefix)]
+    for shared, own in masks.groups:
+        end = at + own.shape[1] * own.shape[2]
+        parts.append(_lanes(q[:, at:end], k[:, at:end], v[:, at:end], prefix_k, prefix_v, shared, own))
+        at = end
+    return jnp.concatenate(parts, axis=1)
 
-    q_lane = q[:, prefix:].reshape(batch, lanes, lane, kv, heads // kv, width)
-    k_lane, v_lane = (x[:, prefix:].reshape(batch, lanes, lane, kv, width) for x in (k, v))
-    scale = width**-0.5
-    to_prefix = jnp.einsum("bnskgd,btkd->bkgnst", q_lane, k[:, :prefix], preferred_element_type=jnp.float32) * scale
-    to_own = jnp.einsum("bnskgd,bntkd->bkgnst", q_lane, k_lane, preferred_element_type=jnp.float32) * scale
-    shared_mask = masks.shared.reshape(batch, 1, 1, lanes, lane, prefix)
+
+def _lanes(q, k, v, prefix_k, prefix_v, shared, own):
+    """One group of lanes: q[B, NC, H, D], k and v[B, NC, K, D] -> [B, NC, H, D]."""
+    batch, slots, heads, width = q.shape
+    count, lane, kv, scale = own.shape[1], own.shape[2], k.shape[2], width**-0.5
+    prefix = prefix_k.shape[1]
+    q = q.reshape(batch, count, lane, kv, heads // kv, width)
+    k, v = (x.reshape(batch, count, lane, kv, width) for x in (k, v))
+    to_prefix = jnp.einsum("bnskgd,btkd->bkgnst", q, prefix_k, preferred_element_type=jnp.float32) * scale
+    to_own = jnp.einsum("bnskgd,bntkd->bkgnst", q, k, preferred_element_type=jnp.float32) * scale
     logits = jnp.concatenate(
-        [jnp.where(shared_mask, to_prefix, MASKED), jnp.where(masks.own[:, None, None], to_own, MASKED)], axis=-1
+        [jnp.where(shared[:, None, None], to_prefix, MASKED), jnp.where(own[:, None, None], to_own, MASKED)], axis=-1
     )
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    out = jnp.einsum("bkgnst,btkd->bnskgd", weights[..., :prefix], v[:, :prefix])
-    out += jnp.einsum("bkgnst,bntkd->bnskgd", weights[..., prefix:], v_lane)
-    return jnp.concatenate([out_prefix, out.reshape(batch, lanes * lane, heads, width)], axis=1)
+    out = jnp.einsum("bkgnst,btkd->bnskgd", weights[..., :prefix], prefix_v)
+    out += jnp.einsum("bkgnst,bntkd->bnskgd", weights[..., prefix:], v)
+    return out.reshape(batch, slots, heads, width)

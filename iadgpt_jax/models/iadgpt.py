@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iadgpt_jax.models.attention import Visibility, lane_masks, sees
+from iadgpt_jax.models.attention import Lanes, Visibility, lane_masks, sees
 from iadgpt_jax.models.compression import kept_tokens
 from iadgpt_jax.models.config import ModelConfig
 from iadgpt_jax.models.language import Cache, Decoder, LayerInput, MapRows
@@ -56,13 +56,6 @@ class Rows(NamedTuple):
     answer_slots: jax.Array
 
 
-class Lanes(NamedTuple):
-    """The lane layout of a row: `prefix` slots, then `count` lanes that divide the rest. Static."""
-
-    prefix: int
-    count: int
-
-
 class Outputs(NamedTuple):
     """hidden [B, S, E]; logit and probability maps float32[B, M, 2, N] (abnormal, normal), or None without map queries."""
 
@@ -103,7 +96,7 @@ class IADGPT(nn.Module):
     def __call__(self, rows: Rows, lanes: Lanes | None = None, maps: bool = True) -> Outputs:
         x, positions = self.embed(rows)
         visibility = visibility_of(rows)
-        mask = lane_masks(visibility, *lanes) if lanes else sees(visibility, visibility)
+        mask = lane_masks(visibility, lanes) if lanes else sees(visibility, visibility)
         map_rows = None
         if maps and self.config.taps:
             columns = jnp.arange(rows.patches.shape[2] // self.config.vision.merge**2)
@@ -141,12 +134,16 @@ class IADGPT(nn.Module):
         hidden, cache, _ = self.language(x, inputs, cache)
         return hidden, positions, cache
 
-    def step(self, tokens, position, mask, write_at, cache):
-        """One token per row against the cache. tokens, position int32[B]; mask bool[B, T] -> (logits [B, V], cache)."""
-        x = self.language.embed(tokens[:, None], self.dtype)
-        cos, sin = self.rotation(jnp.broadcast_to(position[None, :, None], (3, position.shape[0], 1)))
-        hidden, cache, _ = self.language(x, LayerInput(cos, sin, mask[:, None], write_at=write_at), cache)
-        return self.language.logits(hidden[:, 0]), cache
+    def step(self, tokens, positions, mask, write_at, cache):
+        """New tokens against the cache, into whose slots from `write_at` on their keys and values go.
+
+        tokens, positions int32[B, M]: one token of each of a row's M answers; mask bool[B, M, T] over the cache's slots.
+        Returns (logits float32[B, M, V], cache).
+        """
+        x = self.language.embed(tokens, self.dtype)
+        cos, sin = self.rotation(jnp.broadcast_to(positions, (3, *positions.shape)))
+        hidden, cache, _ = self.language(x, LayerInput(cos, sin, mask, write_at=write_at), cache)
+        return self.language.logits(hidden), cache
 
     def empty_cache(self, batch: int, length: int) -> tuple[Cache | None, Cache]:
         c = self.config.language
@@ -172,5 +169,3 @@ def visibility_of(rows: Rows) -> Visibility:
 def take_slots(hidden, slots):
     """hidden[B, S, E] at slots int32[B, A] -> [B, A, E]."""
     return jnp.take_along_axis(hidden, slots[..., None], axis=1)
-
-

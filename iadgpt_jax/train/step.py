@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from iadgpt_jax.models.iadgpt import IADGPT, Lanes, Rows, take_slots
+from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.iadgpt import IADGPT, Rows, take_slots
 from iadgpt_jax.train.losses import LossWeights, answer_loss, map_loss
 from iadgpt_jax.train.optimizer import join_params
 from iadgpt_jax.train.state import TrainState

@@ -15,17 +15,17 @@ from iadgpt_jax.data.tasks.query import defective, load, place
 
 
 class Inspect:
-    """One instance per category visit: references, and `queries` blocks that see the first `shots[i]` of them.
-
-    `reason` of the blocks ask what is wrong instead of whether; `ratios` are the compression ratios r mixed evenly.
+    """One instance per category visit: references, and query blocks that see the first k of them, k drawn from
+    `shots`: `queries` that ask whether something is wrong, `reasons` that ask what. `ratios` are the compression ratios
+    r, mixed evenly.
     """
 
     def __init__(
         self, source: Source, *, categories=None, shots: Sequence[int] = (1, 2, 4), queries: int = 6,
-        reason: float = 0.15, ratios: Sequence[float] = (1.0, 0.2), synthetic: float = 0.1, visits: int = 8,
+        reasons: int = 1, ratios: Sequence[float] = (1.0, 0.2), synthetic: float = 0.1, visits: int = 8,
     ):  # fmt: skip
         self.source, self.synthetic, self.visits = source, synthetic, visits
-        self.shots, self.queries, self.reason, self.ratios = tuple(shots), queries, reason, tuple(ratios)
+        self.shots, self.queries, self.reasons, self.ratios = tuple(shots), queries, reasons, tuple(ratios)
         self.shelves = shelves(source, categories, least_good=max(shots) + 1)
 
     def __len__(self) -> int:
@@ -34,19 +34,18 @@ class Inspect:
     def instance(self, index: int, rng: np.random.Generator) -> Instance:
         shelf, view = self.shelves[index % len(self.shelves)], View.draw(rng)
         most = max(self.shots)
-        chosen = pick(rng, shelf.good, most + self.queries)
+        order = pick(rng, shelf.good, len(shelf.good))
         # A category with few good parts repeats queries, never shows a reference as its own query.
-        references, rest = chosen[:most], tuple(i for i in chosen[most:] if i not in chosen[:most])
-        rest = rest or tuple(i for i in shelf.good if i not in references)
+        references, rest = order[:most], order[most:]
         blocks = []
-        for number in range(self.queries):
+        for number in range(self.queries + self.reasons):
             good = rest[number % len(rest)]
             if rng.random() < 0.5:
                 sample = defective(self.source, shelf, good, view, rng, self.synthetic)
             else:
                 sample = load(self.source, good, view)
             shots = self.shots[rng.integers(len(self.shots))]
-            blocks.append(reason(sample, shots) if rng.random() < self.reason else detect(sample, shots))
+            blocks.append(detect(sample, shots) if number < self.queries else reason(sample, shots))
         shared = tuple(load(self.source, i, view).image for i in references)
         ratio = self.ratios[rng.integers(len(self.ratios))]
         return Instance("inspect", tuple(blocks), shared, ratio, {"category": shelf.category})

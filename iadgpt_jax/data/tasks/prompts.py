@@ -12,10 +12,7 @@ from iadgpt_jax.data.tasks.instance import Keywords
 
 KEYWORDS = Keywords()
 
-DETECT = (
-    "Is the last image normal and flawless, or abnormal with a defect or anomaly? "
-    "Answer Yes if normal, No if not."
-)
+DETECT = "Is the last image normal, flawless, without defect, anomaly or abnormal part?"
 NORMAL_ANSWER, ANOMALOUS_ANSWER = "Yes", "No"
 REASON = "What is wrong with the last image?"
 NOTHING_WRONG = "Nothing. The product is normal."

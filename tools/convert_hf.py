@@ -123,7 +123,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one = commands.add_parser("export", help="checkpoint -> Hugging Face directory")
     one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="training workdir or a step in it")
     one.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new directory; must not exist")
-    one.add_argument("--stock", action="store_true", help="refuse unless stock transformers computes this very model")
+    one.add_argument("--stock", action="store_true", help="refuse while the fusion gates are not 0")
     one.add_argument("--dtype", **dtype)
     one.set_defaults(command=export_command)
 

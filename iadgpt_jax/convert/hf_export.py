@@ -50,7 +50,7 @@ def export_hf(
     """Write the checkpoint and return, in one line, what stock transformers will not reproduce ("" if nothing).
 
     params: the model's parameter tree, numpy or jax arrays. dtype: a key of EXPORT_DTYPES; None keeps the tree's.
-    stock: refuse unless stock transformers computes exactly this model. replace: an existing `out` may be replaced.
+    stock: refuse while the fusion gates are not 0. replace: an existing `out` may be replaced.
     info: how it was trained and must be evaluated (train/checkpoint.py); told in the model card, and TRAVELS of it in
     config.json.
     watch: wraps the tensors on their way (convert/tree.py).

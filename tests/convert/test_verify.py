@@ -1,0 +1,73 @@
+"""verify: the tiny preset against its own export through the real encoder, prompt and maps; and what it flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from iadgpt_jax.convert.hf_export import export_hf
+from iadgpt_jax.convert.verify import divergence
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.models.config import preset
+from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.train.checkpoint import save_model
+from tests.convert.test_convert_hf import run
+from tests.convert.test_hf_roundtrip import stock
+
+
+@functools.cache
+def fresh():
+    """Parameters of the tiny preset."""
+    quick = {"xla_backend_optimization_level": 0}
+    return jax.device_get(jax.jit(lambda: init_params(preset("tiny"), jax.random.key(1)), compiler_options=quick)())
+
+
+def tiny_checkpoint(root, positions, gates=(0, 0, 0)):
+    """A fresh tiny IADGPT as checkpoint `run` and as export `hf`."""
+    config = dataclasses.replace(preset("tiny"), positions=positions)
+    vision = fresh()["vision"] | {"fusion": {"gates": np.array(gates, np.float32)}}
+    params = fresh() | {"vision": vision}
+    save_model(root / "run", params, config, tiny_tokenizer(), {"stage": 3, "image_side": 112})
+    export_hf(params, config, root / "run" / "tokenizer", root / "hf")
+
+
+def test_tiny_with_gates_at_zero_is_stock(tmp_path, capsys):
+    """Features, logits, score and map equal transformers' on images and text, in float32."""
+    tiny_checkpoint(tmp_path, "qwen")
+    assert stock(tmp_path / "hf")[1] == {}
+    run("verify", f"--checkpoint={tmp_path / 'run'}", f"--hf={tmp_path / 'hf'}", f"--out={tmp_path / 'report.json'}")
+    assert "within tolerance" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["within_tolerance"] and report["note"] == ""
+    assert report["logits"]["max_abs"] <= 1e-4 and report["logits"]["top1"] == 1
+    assert report["features"]["max_abs"] <= 1e-4 and report["score"]["max_abs"] <= 1e-5
+    assert 0 < report["map"]["max_abs"] <= 1e-6
+
+
+@pytest.mark.parametrize(("positions", "gates"), [("aligned", (0, 0, 0)), ("qwen", (0.5, 0, 0))])
+def test_what_stock_does_not_reproduce_is_out_of_tolerance(tmp_path, capsys, positions, gates):
+    tiny_checkpoint(tmp_path, positions, gates)
+    with pytest.raises(SystemExit) as stop:
+        run("verify", f"--checkpoint={tmp_path / 'run'}", f"--hf={tmp_path / 'hf'}")
+    assert stop.value.code == 1
+    printed = capsys.readouterr().out
+    assert "OUT OF TOLERANCE" in printed and "note: stock transformers loads this checkpoint but" in printed
+
+
+def test_verify_names_what_is_missing(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        run("verify", f"--checkpoint={tmp_path / 'run'}", f"--hf={tmp_path / 'empty'}")
+    assert stop.value.code == 2
+    assert "no Hugging Face directory" in capsys.readouterr().err
+
+
+def test_divergence_by_hand():
+    p, q = np.array([[0.0, np.log(3)]]), np.array([[0.0, 0.0]])
+    np.testing.assert_allclose(divergence(p, q), [0.25 * np.log(0.5) + 0.75 * np.log(1.5)])
+    assert divergence(p, p) == 0

@@ -46,7 +46,7 @@ class OddOneOut(_OverCategories):
 
 
 class PairDifference(_OverCategories):
-    """Region level: a pair of images of one product; where do they differ, and do they at a named place?
+    """Region level: a pair of images of one product; where do they differ, or do they at a named place?
 
     Several second images share the first. With `maps`, the first question is the detection question and its attention
     map is supervised: from scratch, showing where teaches sooner than telling where.
@@ -73,12 +73,12 @@ class PairDifference(_OverCategories):
         if self.maps:
             turns = (Turn(prompts.DETECT, prompts.verdict(sample.defective)),)
             return Block(turns, (sample.image,), 1, prompts.KEYWORDS, sample.mask, scored=True)
-        asked = true_place if true_place and rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
-        turns = (
-            Turn(prompts.WHERE_DIFFERENT, prompts.at(true_place) if true_place else prompts.NOWHERE),
-            Turn(prompts.DIFFERS_AT.format(place=asked), "Yes." if asked == true_place else "No."),
-        )
-        return Block(turns, (sample.image,), 1)
+        if rng.random() < 0.5:
+            turn = Turn(prompts.WHERE_DIFFERENT, prompts.at(true_place) if true_place else prompts.NOWHERE)
+        else:
+            asked = true_place if true_place and rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
+            turn = Turn(prompts.DIFFERS_AT.format(place=asked), "Yes." if asked == true_place else "No.")
+        return Block((turn,), (sample.image,), 1)
 
 
 class IrregularRegion(_OverCategories):

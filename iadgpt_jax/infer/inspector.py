@@ -1,0 +1,207 @@
+"""The public API: load a checkpoint, inspect products against good examples, ask about them, chat.
+
+    inspector = Inspector.load(checkpoint)
+    result = inspector.inspect("query.png", references=["good.png"])
+    result.score, result.map, result.answer, result.explanation
+    inspector.ask("Is the scratch deep?", "query.png", references=["good.png"], history=[("What is wrong?", "…")])
+
+Inspections run on the prompts the model was trained on, with images squashed to its square; chats run on Qwen's
+template and native resolution. Row shapes are rounded up, so functions compile for a few sizes, not per call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iadgpt_jax.data.encode import Encoded, Encoder
+from iadgpt_jax.data.images import resize_square
+from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS, native_image
+from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.buckets import row_shape
+from iadgpt_jax.infer.generate import Generator, Sampling
+from iadgpt_jax.infer.inspection import Inspection
+from iadgpt_jax.infer.load import load_any
+from iadgpt_jax.infer.messages import Messages, parts_of, turns_of
+from iadgpt_jax.infer.photograph import Photograph, photograph, several
+from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.train.checkpoint import LoadedModel
+
+QUERIES_PER_ROW = 8  # they share their references; the more, the cheaper each, and the longer the row
+EXPLANATION_TOKENS = 128
+CHAT_TOKENS = 512
+KEEP_PRECISE = ("gates", "patch_embed")  # read in float32 by the model whatever its dtype
+
+
+class Inspector:
+    """One model, ready to inspect. Make it with `Inspector.load`.
+
+    ratio: share of tokens kept of every reference but the first (paper eq. 9); 1.0 keeps all. side: the square to
+    which inspected images are squashed; default: the one of training. dtype: of computing; default: that of training.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None
+    ):  # fmt: skip
+        self.config, self.tokenizer, self.info = loaded.config, loaded.tokenizer, loaded.info
+        unit = self.config.vision.patch * self.config.vision.merge
+        self.side = self.info["image_side"] if side is None else side
+        if not 0 < ratio <= 1:
+            raise InputError(f"ratio is {ratio}; choose a share of tokens above 0 and at most 1")
+        if self.side < unit or self.side % unit:
+            raise InputError(f"side is {self.side} pixels; choose a multiple of {unit}")
+        self.ratio = ratio
+        kind = jnp.dtype(dtype or trained_dtype(loaded))
+        self.model = IADGPT(self.config, kind)
+        self.params = lowered(loaded.params, kind)
+        self.encoder = Encoder(self.config, self.tokenizer)
+        special = self.config.tokens
+        self._generator = Generator(self.model, self.params, (special.chat_end, special.end_of_text))
+        normal, anomalous = (self.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
+        self._score = jax.jit(make_score(self.model, None, normal, anomalous, self.info["map_space"]))
+        self._logits = jax.jit(lambda params, rows: self.model.apply({"params": params}, rows, method=_every_logit))
+
+    @classmethod
+    def load(
+        cls, checkpoint: str | Path, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None
+    ) -> Inspector:
+        """From a training workdir, one step of it, or a Hugging Face directory. Raises InputError, in one line."""
+        return cls(load_any(checkpoint), ratio=ratio, side=side, dtype=dtype)
+
+    # ---- Inspection ----
+
+    def inspect(self, query: Photograph, references: Sequence[Photograph] = (), *, explain: bool = True) -> Inspection:
+        """Inspect one product against any number of good examples (trained: 1, 2 and 4; none is allowed)."""
+        return self.inspect_many([query], references, explain=explain)[0]
+
+    def inspect_many(
+        self, queries: Iterable[Photograph], references: Sequence[Photograph] = (), *, explain: bool = True
+    ) -> list[Inspection]:
+        """Inspect products of one category. Results equal those of `inspect`; references are read once per row."""
+        return list(self.inspections(queries, references, explain=explain))
+
+    def inspections(
+        self, queries: Iterable[Photograph], references: Sequence[Photograph] = (), *, explain: bool = True
+    ) -> Iterator[Inspection]:
+        """As `inspect_many`, handing out results as they come; photographs are read when their turn comes."""
+        if not self.config.taps:
+            raise InputError(
+                f"model {self.config.name!r} carries no anomaly maps (taps=False) and cannot inspect; it can chat"
+            )
+        shared = self._squares(references)
+        queries, shape = several(queries), None
+        for start in range(0, len(queries), QUERIES_PER_ROW):
+            pictures = [photograph(query) for query in queries[start : start + QUERIES_PER_ROW]]
+            squares = [resize_square(picture, self.side) for picture in pictures]
+            encoded = self._encode([Turn(prompts.DETECT)], squares, shared, scored=True)
+            shape = shape or row_shape([encoded], self.config.vision)  # that of the first, fullest row
+            scores, maps = self._verdicts(encoded, shape)
+            words = self._explanations(squares, shared) if explain else [""] * len(squares)
+            for picture, score, map_, text in zip(pictures, scores, maps, words, strict=True):
+                answer = prompts.verdict(bool(score > 0.5))
+                yield Inspection(float(score), map_, answer, text, picture.shape[:2])
+
+    def ask(
+        self, question: str, query: Photograph, references: Sequence[Photograph] = (), history: Iterable = (), *,
+        max_new: int = EXPLANATION_TOKENS, sampling: Sampling | None = None,
+    ) -> str:  # fmt: skip
+        """Answer a question about the query, in words. history: (question, answer) pairs, or messages of text."""
+        turns = [*(Turn(*pair) for pair in turns_of(history)), Turn(question)]
+        square = resize_square(photograph(query), self.side)
+        encoded = self._encode(turns, [square], self._squares(references))
+        return self.tokenizer.decode(self._generator([encoded], max_new, sampling)[0][0])
+
+    # ---- Chat ----
+
+    def chat(self, messages: Messages, *, max_new: int = CHAT_TOKENS, sampling: Sampling | None = None) -> str:
+        """Answer a chat in the transformers format; images in any turn, at native resolution."""
+        return self.chat_many([messages], max_new=max_new, sampling=sampling)[0]
+
+    def chat_many(
+        self, chats: Sequence[Messages], *, max_new: int = CHAT_TOKENS, sampling: Sampling | None = None
+    ) -> list[str]:
+        """Answer several chats in one batch."""
+        answers = self._generator([self._encode_chat(messages) for messages in chats], max_new, sampling)
+        return [self.tokenizer.decode(blocks[0]) for blocks in answers]
+
+    def stream(
+        self, messages: Messages, *, max_new: int = CHAT_TOKENS, sampling: Sampling | None = None
+    ) -> Iterator[str]:
+        """As `chat`, in pieces as they come; joined they are its answer."""
+        tokens, said = [], ""
+        for token in self._generator.stream(self._encode_chat(messages), max_new, sampling):
+            tokens.append(token)
+            text = self.tokenizer.decode(tokens)
+            if text.endswith("\ufffd"):  # a character of several tokens is not complete yet
+                continue
+            yield text[len(said) :]
+            said = text
+        if rest := self.tokenizer.decode(tokens)[len(said) :]:
+            yield rest
+
+    def logits(self, messages: Messages, *, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """float32[T, V]: logits at every token of the templated chat with generation prompt, native resolution."""
+        encoded = self._encode_chat(messages, min_pixels, max_pixels)
+        packed = pack([encoded], 1, row_shape([encoded], self.config.vision), self.config.vision)
+        return np.asarray(self._logits(self.params, packed.rows)[0, : encoded.slots], np.float32)
+
+    # ---- Between the two ----
+
+    def _squares(self, references: Sequence[Photograph]) -> tuple[np.ndarray, ...]:
+        return tuple(resize_square(photograph(reference), self.side) for reference in several(references))
+
+    def _encode(
+        self, turns: Sequence[Turn], queries: Sequence[np.ndarray], shared: tuple[np.ndarray, ...], scored: bool = False
+    ) -> Encoded:
+        """One block per query, all with the same turns, after the shared references."""
+        keywords = prompts.KEYWORDS if scored else None
+        blocks = tuple(Block(tuple(turns), (query,), len(shared), keywords, scored=scored) for query in queries)
+        return self.encoder(Instance("inspect", blocks, shared, self.ratio))
+
+    def _verdicts(self, encoded: Encoded, shape: RowShape) -> tuple[np.ndarray, list[np.ndarray]]:
+        """(scores float32[Q], maps float32[h, w] each) of an instance's detection blocks."""
+        packed = pack([encoded], 1, shape, self.config.vision)
+        scores, maps = jax.device_get(self._score(self.params, packed.rows))
+        _, at, _ = packed.where[0]
+        grids = [encoded.images[len(encoded.images) - len(at) + i].grid for i in range(len(at))]
+        flat = [maps[0, index, : high * wide] for index, (high, wide) in zip(at, grids, strict=True)]
+        return scores[0, at], [m.reshape(grid) for m, grid in zip(flat, grids, strict=True)]
+
+    def _explanations(self, squares: Sequence[np.ndarray], shared: tuple[np.ndarray, ...]) -> list[str]:
+        encoded = self._encode([Turn(prompts.REASON)], squares, shared)
+        return [self.tokenizer.decode(tokens) for tokens in self._generator([encoded], EXPLANATION_TOKENS)[0]]
+
+    def _encode_chat(self, messages: Messages, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS) -> Encoded:
+        vision = self.config.vision
+        return self.encoder.chat(
+            [
+                part if isinstance(part, str) else native_image(part, vision, None, min_pixels, max_pixels)
+                for part in parts_of(messages)
+            ]
+        )
+
+
+def trained_dtype(loaded: LoadedModel) -> str:
+    """What training computed in, or else what the weights are stored as."""
+    return loaded.info.get("config", {}).get("dtype") or str(loaded.params["language"]["embedding"].dtype)
+
+
+def lowered(params: dict, dtype: jnp.dtype) -> dict:
+    """The parameters in the dtype they are computed in, so that nothing is cast again at every token."""
+
+    def lower(path, leaf):
+        return leaf if path[-1].key in KEEP_PRECISE else jnp.asarray(leaf, dtype)
+
+    return jax.tree_util.tree_map_with_path(lower, params)
+
+
+def _every_logit(model: IADGPT, rows):
+    return model.logits(model(rows, maps=False).hidden)

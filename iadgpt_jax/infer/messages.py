@@ -1,0 +1,96 @@
+"""Chats in the transformers format -> what the encoder takes: runs of text and images, in the template's order.
+
+    [{"role": "user", "content": [{"type": "image", "image": path or PIL image}, {"type": "text", "text": "…"}]}]
+
+Content may also be a plain string. The result equals the published chat template with generation prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from iadgpt_jax.data.chat import CLOSING, SYSTEM, opening
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.photograph import photograph
+
+Messages = Sequence[Mapping]
+_IMAGE_TOKENS = ("<|image_pad|>", "<|video_pad|>")
+
+
+def parts_of(messages: Messages) -> list[str | np.ndarray]:
+    """Text and uint8[H, W, 3] photographs, no two texts side by side. Raises InputError naming the message."""
+    if not messages:
+        raise InputError("the chat is empty; give at least one message of the user")
+    parts: list[str | np.ndarray] = []
+
+    def say(text: str) -> None:
+        if parts and isinstance(parts[-1], str):
+            parts[-1] += text
+        else:
+            parts.append(text)
+
+    if _role(messages[0], 0) != "system":
+        say(opening("system") + SYSTEM + CLOSING)
+    for index, message in enumerate(messages):
+        say(opening(_role(message, index)))
+        for item in _items(message, index):
+            if isinstance(item, str):
+                say(item)
+            else:
+                parts.append(item)
+        say(CLOSING)
+    say(opening("assistant"))
+    return parts
+
+
+def turns_of(history: Iterable[tuple[str, str] | Mapping]) -> list[tuple[str, str]]:
+    """(question, answer) pairs of a history given as such pairs, or as messages of text, user and assistant in turn."""
+    history = list(history)
+    if not all(isinstance(entry, Mapping) for entry in history):
+        return [(str(question), str(answer)) for question, answer in history]
+    texts = []
+    for index, message in enumerate(history):
+        wanted = "assistant" if index % 2 else "user"
+        items = _items(message, index)
+        if _role(message, index) != wanted or not all(isinstance(item, str) for item in items):
+            raise InputError(f"message {index} of the history: expected text of the {wanted}; images go before it")
+        texts.append("".join(items))
+    if len(texts) % 2:
+        raise InputError("the history ends with a question without an answer; pass that one as the question")
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _role(message: Mapping, index: int) -> str:
+    role = message.get("role") if isinstance(message, Mapping) else None
+    if not isinstance(role, str):
+        raise InputError(f"message {index} of the chat has no role; expected {{'role': …, 'content': …}}")
+    return role
+
+
+def _items(message: Mapping, index: int) -> list[str | np.ndarray]:
+    content = message.get("content")
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    if not isinstance(content, Sequence):
+        raise InputError(f"message {index} of the chat has no content; expected text or a list of parts")
+    return [_item(part, index) for part in content]
+
+
+def _item(part, index: int) -> str | np.ndarray:
+    if isinstance(part, str):
+        part = {"text": part}
+    if isinstance(part, Mapping):
+        for key in ("image", "path"):
+            if part.get(key) is not None:
+                return photograph(part[key])
+        if isinstance(text := part.get("text"), str):
+            if any(token in text for token in _IMAGE_TOKENS):
+                raise InputError(
+                    f"message {index} of the chat: its text holds an image token; pass the image as a part"
+                )
+            return text
+    raise InputError(
+        f"message {index} of the chat: a part is neither a local image nor text; only those two can be read"
+    )

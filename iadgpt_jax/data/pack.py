@@ -14,8 +14,8 @@ import numpy as np
 
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.config import VisionConfig
 from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.config import VisionConfig
 from iadgpt_jax.models.iadgpt import Rows
 
 
@@ -82,27 +82,29 @@ def pack(encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: Visio
     """First fit by falling size into `count` rows.
 
     Raises:
-      InputError: an instance does not fit even an empty row; names the task and the sizes.
+      InputError: an instance does not fit even an empty row, or a supervised image does not fill its slot; names the
+        task and the sizes.
     """
+    for encoded in encodeds:
+        _check_maps(encoded, shape, vision)
     rows = [_Row(shape) for _ in range(count)]
     order = sorted(range(len(encodeds)), key=lambda i: (-encodeds[i].slots, i))
-    home: dict[int, int] = {}
+    homes: list[list[int]] = [[] for _ in rows]  # indices of the instances of each row, in the order they were placed
     for index in order:
-        for number, row in enumerate(rows):
+        for row, home in zip(rows, homes, strict=True):
             if row.take(encodeds[index], shape):
-                home[index] = number
+                home.append(index)
                 break
         else:
             if not _Row(shape).take(encodeds[index], shape):
                 raise InputError(_too_large(encodeds[index], shape))
     arrays = _empty(count, shape, vision)
     where: list = [None] * len(encodeds)
-    position = {id(encoded): i for i, encoded in enumerate(encodeds)}
-    for number, row in enumerate(rows):
+    for number, (row, home) in enumerate(zip(rows, homes, strict=True)):
         image = maps = target = 0
-        for segment, (encoded, shared_at, block_at) in enumerate(row.placed, start=1):
+        for segment, (index, (encoded, shared_at, block_at)) in enumerate(zip(home, row.placed, strict=True), start=1):
             maps_of = _write(arrays, number, segment, encoded, shared_at, block_at, image, maps, target, shape)
-            where[position[id(encoded)]] = (number, maps_of, block_at)
+            where[index] = (number, maps_of, block_at)
             image += len(encoded.images)
             maps += len([m for m in maps_of if m >= 0])
             target += sum(len(block.targets) for block in encoded.blocks)
@@ -191,6 +193,19 @@ def _write(arrays, row, segment, encoded, shared_at, block_at, image, maps, targ
         maps_of.append(maps)
         maps += 1
     return maps_of
+
+
+def _check_maps(encoded: Encoded, shape: RowShape, vision: VisionConfig) -> None:
+    """A supervised map is compared with its mask over the whole image slot: its image must be a square that fills it."""
+    cells = shape.patches // vision.merge**2
+    for block in encoded.blocks:
+        if block.mask is not None and block.keyword_rows:
+            high, wide = encoded.images[max(block.segment.image)].grid
+            if high != wide or high * wide != cells:
+                raise InputError(
+                    f"task {encoded.task!r}: the map of an image of {high}×{wide} merged tokens cannot be supervised in "
+                    f"a slot of {cells}: make images square and set config.row.patches to (image_side / {vision.patch})²"
+                )
 
 
 def shrink_mask(mask: np.ndarray, side: int) -> np.ndarray:

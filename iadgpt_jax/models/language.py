@@ -64,8 +64,10 @@ def keyword_rows(q, k, maps: MapRows):
     total = jax.nn.logsumexp(jnp.where(visible, logits, MASKED), axis=-1, keepdims=True)
     columns = (maps.start[..., None] + maps.columns).reshape(batch, 1, 1, queries, 1, -1)
     logits = logits.reshape(batch, k.shape[2], -1, queries, rows, k.shape[1])
-    at_image = jnp.take_along_axis(logits, columns, axis=-1)
-    probability = jnp.exp(at_image - total.reshape(*logits.shape[:-1], 1))
+    # The N columns of an unused query, or past an image below the budget, may lie outside the row or be invisible to it.
+    # Nothing reads them, but they must stay finite (an infinity times a weight of 0 is NaN): hence clip and minimum.
+    at_image = jnp.take_along_axis(logits, columns, axis=-1, mode="clip")
+    probability = jnp.exp(jnp.minimum(at_image - total.reshape(*logits.shape[:-1], 1), 0.0))
     return at_image.mean(axis=(1, 2)), probability.mean(axis=(1, 2))
 
 

@@ -116,7 +116,7 @@ def run_draw(
 ) -> dict[int, dict[str, CategoryScores]]:
     """Score every query of every plan: {shots: {category: CategoryScores}}. `score` maps rows of `shape` to (scores
     [B, M], maps [B, M, N]); `watch(items, total)` may report progress over batches."""
-    blocks = min(shape.maps, shape.lanes.count) if shape.lanes else shape.maps
+    blocks = shape.maps
     jobs = [(plan, *job) for plan in plans for job in instances(source, plan, shots, blocks, ratio, references)]
     results = {k: {plan.category: CategoryScores(plan.category) for plan in plans} for k in shots}
     batches = [jobs[start : start + rows] for start in range(0, len(jobs), rows)]

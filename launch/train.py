@@ -188,19 +188,24 @@ class StopSignals:
             signal.signal(number, handler)
 
 
+def quiet() -> None:
+    """Keep the libraries' own chatter out of the log: training says what matters itself."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.ERROR)
+
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go; a checkpoint there is continued")
 
 
 @clear_errors()
 def main(argv) -> None:
-    logging.set_verbosity(logging.WARNING)
+    quiet()
     if len(argv) > 1:
         raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --config.KEY=VALUE")
     train(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main)

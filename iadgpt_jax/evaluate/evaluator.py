@@ -46,7 +46,7 @@ class Evaluator:
         self.shape = self._row_shape(example)
         normal, anomalous = (loaded.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
         model = IADGPT(loaded.config, jnp.dtype(dtype))
-        self._score = jax.jit(make_score(model, self.shape.lanes, normal, anomalous))
+        self._score = jax.jit(make_score(model, self.shape.lanes, normal, anomalous, loaded.info["map_space"]))
 
     def _row_shape(self, example: Source) -> RowShape:
         sample = example[0]

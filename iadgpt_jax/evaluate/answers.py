@@ -1,0 +1,78 @@
+"""Generated answers on held-out products: what is wrong, and where, graded against what is known of the defect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import jax.numpy as jnp
+import numpy as np
+
+from iadgpt_jax.data.encode import Encoder
+from iadgpt_jax.data.sources.sample import Sample, Source
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.data.tasks.inspect import reason
+from iadgpt_jax.data.tasks.instance import Instance, Turn
+from iadgpt_jax.data.tasks.query import place
+from iadgpt_jax.evaluate.protocol import CategoryPlan
+from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
+from iadgpt_jax.infer.generate import Generator
+from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.train.checkpoint import LoadedModel
+
+LONGEST = 48  # tokens of a reasoned answer
+AT_ONCE = 16  # categories generated for in one batch
+
+
+@dataclass(frozen=True)
+class Answers:
+    """grades: as evaluate/reasoning.grade_answers; texts: {sample index: generated answer}."""
+
+    grades: dict
+    texts: dict[int, str]
+
+
+def generate_answers(
+    loaded: LoadedModel,
+    source: Source,
+    plans: Sequence[CategoryPlan],
+    per_category: int,
+    *,
+    seed: int = 0,
+    watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> Answers:
+    """Ask what is wrong with `per_category` queries of every plan, half of them defective, against all its references."""
+    encoder = Encoder(loaded.config, loaded.tokenizer)
+    special = loaded.config.tokens
+    dtype = jnp.dtype(loaded.info.get("config", {}).get("dtype", "float32"))
+    generator = Generator(IADGPT(loaded.config, dtype), loaded.params, (special.chat_end, special.end_of_text))
+    asked = [chosen(source, plan, per_category, seed) for plan in plans]
+    texts: dict[int, str] = {}
+    batches = range(0, len(plans), AT_ONCE)
+    for start in watch(batches, len(batches)):
+        part = list(zip(plans[start : start + AT_ONCE], asked[start : start + AT_ONCE], strict=True))
+        answers = generator([encoder(question(source, plan, indices)) for plan, indices in part], LONGEST)
+        for (_, indices), blocks in zip(part, answers, strict=True):
+            texts |= {index: loaded.tokenizer.decode(tokens) for index, tokens in zip(indices, blocks, strict=True)}
+    truths = [truth(source[index]) for index in texts]
+    return Answers(grade_answers(list(texts.values()), truths), texts)
+
+
+def chosen(source: Source, plan: CategoryPlan, count: int, seed: int) -> list[int]:
+    """`count` queries of a plan, half of them defective as far as there are enough."""
+    rng = np.random.default_rng([seed, len(plan.queries)])
+    shuffled = [plan.queries[i] for i in rng.permutation(len(plan.queries))]
+    defective = [i for i in shuffled if source.records[i].defective][: count // 2]
+    good = [i for i in shuffled if not source.records[i].defective][: count - len(defective)]
+    return [*defective, *good]
+
+
+def question(source: Source, plan: CategoryPlan, indices: Sequence[int]) -> Instance:
+    blocks = (
+        replace(reason(source[index], len(plan.references)), turns=(Turn(prompts.REASON),)) for index in indices
+    )
+    return Instance("answers", tuple(blocks), tuple(source[i].image for i in plan.references))
+
+
+def truth(sample: Sample) -> Truth:
+    return Truth(sample.defective, sample.defect.kind if sample.defect else None, place(sample))

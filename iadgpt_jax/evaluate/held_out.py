@@ -1,0 +1,118 @@
+"""A trained model against its controls, on products it has never seen; what a report of that shows.
+
+Controls tell what was learned: the untrained model, references of a wrong product, and no references at all (what is
+left then is a prior of where defects like to be).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from iadgpt_jax.data.sources.sample import Source
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.data.tasks.query import place
+from iadgpt_jax.evaluate.answers import Answers
+from iadgpt_jax.evaluate.evaluator import Draws, Evaluator
+from iadgpt_jax.evaluate.gallery import GalleryItem
+from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.train.checkpoint import LoadedModel
+
+Watch = Callable[[Iterable, int], Iterable]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """results: {"held_out": …, "controls": …} as results.json has them; draws: those of the trained model; roc: scores
+    and labels pooled over categories, per setting."""
+
+    results: dict
+    draws: Draws
+    roc: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def evaluate_held_out(
+    loaded: LoadedModel,
+    source: Source,
+    shots: Sequence[int],
+    draws: int,
+    *,
+    seed: int = 0,
+    controls: bool = True,
+    categories=None,
+    watch: Callable[[str], Watch] = lambda what: lambda items, total: items,
+) -> HeldOut:
+    """`draws` reference draws of the trained model and, with `controls`, one of each control. watch(what) gives the
+    progress of one part."""
+    evaluator = Evaluator(loaded, source, shots)
+
+    def run(what: str, count: int, **options) -> Draws:
+        return evaluator.draws(source, count, seed=seed, categories=categories, watch=watch(what), **options)
+
+    own = run("the trained model", draws)
+    roc = {f"{k}-shot": pooled(own, k) for k in shots}
+    controlled = {}
+    if controls:
+        untrained = init_params(loaded.config, jax.random.key(seed))
+        controlled = {
+            "untrained": run("the untrained model", 1, params=untrained),
+            "wrong_reference": run("wrong references", 1, references="wrong"),
+            "no_reference": run("no references", 1, references="none"),
+        }
+        roc |= {name: pooled(control, max(shots)) for name, control in controlled.items()}
+    results = {
+        "held_out": by_shots(own),
+        "controls": {name: by_shots(control) for name, control in controlled.items()},
+    }
+    return HeldOut(results, own, roc)
+
+
+def by_shots(draws: Draws) -> dict[str, dict]:
+    return {str(k): summary for k, summary in draws.summary.items()}
+
+
+def pooled(draws: Draws, shots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores float[n] and labels bool[n] of the first draw over all categories."""
+    found = draws.scored[0][shots].values()
+    return np.concatenate([c.scores for c in found]), np.concatenate([c.labels for c in found])
+
+
+def gallery(
+    source: Source, held_out: HeldOut, shots: int, answers: Answers | None, hits: int = 8, misses: int = 6, seed: int = 0
+) -> list[GalleryItem]:
+    """Inspections of the first draw at `shots`, drawn at random among hits and among misses, two hits on good parts.
+
+    A hit is a right verdict at p = ½. Where an explanation was generated (`answers`) it follows the verdict.
+    """
+    plans = {plan.category: plan for plan in held_out.draws.plans[0]}
+    rows = []
+    for name, found in held_out.draws.scored[0][shots].items():
+        low, high = float(np.min(found.maps)), float(np.max(found.maps))
+        for index, score, label, map_ in zip(found.indices, found.scores, found.labels, found.maps, strict=True):
+            if answers is None or index in answers.texts:
+                rows.append((name, index, score, label, map_, low, high))
+    rng = np.random.default_rng(seed)
+    rows = [rows[i] for i in rng.permutation(len(rows))]
+    right = [row for row in rows if (row[2] > 0.5) == row[3]]
+    wrong = [row for row in rows if (row[2] > 0.5) != row[3]][:misses]
+    good = [row for row in right if not row[3]][:2]
+    items = [row for row in right if row[3]][: hits - len(good)] + good
+    return [item(source, plans[row[0]].references[:shots], *row, answers) for row in [*items, *wrong]]
+
+
+def item(source, references, name, index, score, label, map_, low, high, answers: Answers | None) -> GalleryItem:
+    sample = source[index]
+    said = prompts.verdict(score > 0.5)
+    if answers is not None:
+        said += f". {answers.texts[index]}"
+    return GalleryItem(
+        references=[source[i].image for i in references], query=sample.image, mask=sample.mask, map=map_, low=low,
+        high=high, score=score, label=label, category=name, answer=said,
+        truth=f"{prompts.verdict(label)}. {prompts.reasoning(sample, place(sample))}",
+        verdict="hit" if (score > 0.5) == label else "miss",
+    )  # fmt: skip
+
+

@@ -1,0 +1,144 @@
+"""IADGPT's whole life, small: three stages of training, evaluation with controls, an export, and a report.
+
+    python launch/quickstart.py --workdir=workdir/quickstart --seed=0
+
+Everything is procedural, so it needs no data and no weights. Stopped, the same command goes on where it was.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import json
+import os
+import platform
+import time
+from importlib import import_module, metadata
+
+from iadgpt_jax.errors import InputError, clear_errors
+
+STAGES = ("stage1", "stage2", "stage3", "stage3_finish")
+SHOTS = (1, 2, 4)
+DRAWS = 3
+HELD_OUT = {"split": "held_out", "categories": 32, "normal": 20, "defective": 12}
+ANSWERS_PER_CATEGORY = 6
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", default="workdir/quickstart", help="results go here (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of products, weights and draws (default %(default)s)")
+    parser.add_argument("--steps_scale", type=float, default=1.0, help="scales every stage's steps, for a quick look")
+    return parser.parse_args(arguments)
+
+
+@clear_errors()
+def main() -> None:
+    args = parse()
+    start = time.monotonic()
+    workdir = Path(args.workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {workdir} ({error.strerror}): choose another --workdir") from error
+    say(f"quickstart in {workdir}, seed {args.seed}")
+
+    # ---- Products: training ones, and ones never trained on ----
+    from iadgpt_jax.data.sources.procedural import ProceduralSource
+    from iadgpt_jax.progress import Meter, progress
+
+    source, held_out = ProceduralSource(args.seed), ProceduralSource(args.seed, **HELD_OUT)
+    source.prepare(workers=2, progress=Meter("photographing training products", "categories"))
+    held_out.prepare(workers=2, progress=Meter("photographing held-out products", "categories"))
+
+    # ---- Three stages, the last one finished with the paper's maps ----
+    from launch.train import quiet, train
+
+    quiet()
+    previous = ""
+    for name in STAGES:
+        config = import_module(f"configs.{name}").get_config("tiny")
+        config.seed, config.init_from = args.seed, previous
+        config.steps = max(2, round(config.steps * args.steps_scale))
+        previous = str(workdir / name)
+        train(config, previous, source)
+    trained = time.monotonic() - start
+
+    # ---- Evaluation, with controls and generated answers ----
+    from iadgpt_jax.evaluate.answers import generate_answers
+    from iadgpt_jax.evaluate.held_out import evaluate_held_out, gallery
+    from iadgpt_jax.infer.load import load_any
+
+    def watch(what):
+        return lambda items, total: progress(items, total, f"evaluating {what}:", "batches")
+
+    loaded = load_any(previous)
+    measured = evaluate_held_out(loaded, held_out, SHOTS, DRAWS, seed=args.seed, watch=watch)
+    answers = generate_answers(
+        loaded, held_out, measured.draws.plans[0], ANSWERS_PER_CATEGORY, seed=args.seed, watch=watch("answers")
+    )
+
+    # ---- Export for transformers ----
+    from iadgpt_jax.convert.hf_export import export_hf
+    from iadgpt_jax.train.checkpoint import TOKENIZER
+
+    export = workdir / "export"
+    note = export_hf(
+        loaded.params, loaded.config, Path(previous) / TOKENIZER, export, info=loaded.info, replace=True
+    )
+    say(f"exported to {export}; note: {note}" if note else f"exported to {export}")
+
+    # ---- Results ----
+    from iadgpt_jax.evaluate.report import write_report
+    from iadgpt_jax.evaluate.table import render_table, summary_rows
+
+    results = {
+        "wall_seconds": round(time.monotonic() - start, 1), "training_seconds": round(trained, 1), "seed": args.seed,
+        **measured.results, "answers": answers.grades, "export": {"directory": export.name, "note": note},
+    }  # fmt: skip
+    aside = workdir / f".results.json.{os.getpid()}"
+    aside.write_text(json.dumps(results, indent=2))
+    aside.replace(workdir / "results.json")
+    write_report(
+        workdir / "report.html",
+        title="IADGPT quickstart",
+        lede="A small IADGPT, trained from scratch on procedural products, inspects products it has never seen, from one, "
+        "two or four good examples.",
+        results=results,
+        curves={name: curves(workdir / name) for name in STAGES},
+        roc=measured.roc,
+        gallery=gallery(held_out, measured, 4, answers, seed=args.seed),
+        facts=facts(args, results),
+    )
+    print(render_table(summary_rows(results)))
+    print(f"answers: {json.dumps(answers.grades)}")
+    print(f"{results['wall_seconds']:.0f} s. Look at {workdir / 'report.html'}; numbers: {workdir / 'results.json'}")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def curves(stage: Path) -> dict[str, list[float]]:
+    """Columns of a stage's metrics.jsonl."""
+    rows = [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
+    names = [key for key in rows[0] if all(key in row for row in rows)]
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def facts(args: argparse.Namespace, results: dict) -> dict[str, str]:
+    packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
+    return {
+        "command": f"make quickstart WORKDIR={args.workdir} SEED={args.seed}",
+        "wall time": f"{results['wall_seconds']:.0f} s, of it training {results['training_seconds']:.0f} s",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": ", ".join(f"{name} {metadata.version(name)}" for name in packages),
+        "products": f"{800} training categories, {HELD_OUT['categories']} held out, a quarter of them of unseen families",
+        "export": results["export"]["note"] or "equal to stock transformers",
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The public API on a small random model: inspections, questions, chats, and both kinds of checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from iadgpt_jax import Inspector
+from iadgpt_jax.convert.hf_export import export_hf
+from iadgpt_jax.data.images import resize_square
+from iadgpt_jax.data.pack import pack
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer import load
+from iadgpt_jax.infer.buckets import bucket, row_shape
+from iadgpt_jax.infer.load import load_any
+from iadgpt_jax.train import checkpoint
+from iadgpt_jax.train.checkpoint import LoadedModel, save_model
+from tests.small_iadgpt import lively_params, small_config, small_encoder
+
+SIDE = 84  # three merged tokens: a full window and partial ones
+INFO = {"image_side": SIDE, "map_space": "probability", "config": {"dtype": "float32"}}
+CLOSE = dict(rtol=2e-5, atol=2e-6)  # float32 rounding between rows of different lengths
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return LoadedModel(lively_params(small_config()), small_config(), tiny_tokenizer(), INFO, 0)
+
+
+@pytest.fixture(scope="module")
+def inspector(loaded):
+    return Inspector(loaded)
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (3, 4, 3), dtype=np.uint8).repeat(30, axis=0).repeat(25, axis=1) for _ in range(12)]
+
+
+def plainly(inspector, query, references, ratio=1.0):
+    """(score, map) by the plain forward of one instance whose row fits exactly, read off by hand."""
+    model, params = inspector.model, inspector.params
+    squares = [resize_square(p, SIDE) for p in (query, *references)]
+    block = Block((Turn(prompts.DETECT),), (squares[0],), len(references), prompts.KEYWORDS, scored=True)
+    encoded = small_encoder()(Instance("inspect", (block,), tuple(squares[1:]), ratio))
+    rows = pack([encoded], 1, row_shape([encoded], model.config.vision), model.config.vision).rows
+    outputs = model.apply({"params": params}, rows)
+    last = len(encoded.shared) + len(encoded.blocks[0].segment) - 1
+    logits = np.asarray(model.apply({"params": params}, outputs.hidden[0, last], method=type(model).logits))
+    yes, no = (tiny_tokenizer().encode(word)[0] for word in ("Yes", "No"))
+    odds = np.exp(logits[no] - logits[yes])
+    grid = encoded.images[-1].grid
+    return odds / (1 + odds), np.asarray(outputs.probability_maps)[0, 0, 0, : grid[0] * grid[1]].reshape(grid)
+
+
+@pytest.mark.parametrize("references", [0, 1, 3])
+def test_an_inspection_is_the_plain_forward_of_the_trained_prompt(inspector, photographs, references):
+    result = inspector.inspect(photographs[0], photographs[1 : 1 + references], explain=False)
+    score, map_ = plainly(inspector, photographs[0], photographs[1 : 1 + references])
+    np.testing.assert_allclose(result.score, score, **CLOSE)
+    np.testing.assert_allclose(result.map, map_, **CLOSE)
+    assert result.map.shape == (3, 3) and result.map.dtype == np.float32
+    assert result.answer == ("No" if score > 0.5 else "Yes") and result.explanation == ""
+    assert result.pixel_map.shape == photographs[0].shape[:2] == result.size
+
+
+def test_many_queries_give_what_each_gives_alone(inspector, photographs):
+    """Nine queries are two rows; references are shared inside a row, by verdicts, maps and explanations."""
+    references = photographs[:2]
+    together = inspector.inspect_many(photographs[2:11], references)
+    for query, result in [(photographs[i], together[i - 2]) for i in (2, 10)]:
+        alone = inspector.inspect(query, references)
+        np.testing.assert_allclose(result.score, alone.score, **CLOSE)
+        np.testing.assert_allclose(result.map, alone.map, **CLOSE)
+        assert result.explanation == alone.explanation != ""
+
+
+def test_an_explanation_is_the_answer_to_the_trained_question(inspector, photographs):
+    result = inspector.inspect(photographs[3], photographs[:2])
+    assert result.explanation == inspector.ask(prompts.REASON, photographs[3], photographs[:2])
+
+
+def test_compression_is_that_of_the_encoder(loaded, photographs):
+    inspector = Inspector(loaded, ratio=0.4)
+    result = inspector.inspect(photographs[0], photographs[1:4], explain=False)
+    score, map_ = plainly(inspector, photographs[0], photographs[1:4], ratio=0.4)
+    np.testing.assert_allclose(result.score, score, **CLOSE)
+    np.testing.assert_allclose(result.map, map_, **CLOSE)
+
+
+def test_maps_are_read_in_the_form_they_were_trained_in(loaded, inspector, photographs):
+    logit = Inspector(dataclasses.replace(loaded, info=INFO | {"map_space": "logit"}))
+    one, other = (i.inspect(photographs[0], photographs[1:2], explain=False) for i in (inspector, logit))
+    assert one.score == other.score and not np.allclose(one.map, other.map)
+    assert (other.map > 0).all() and (other.map < 1).all()
+
+
+def test_paths_pillow_images_and_arrays_are_the_same_photograph(inspector, photographs, tmp_path):
+    Image.fromarray(photographs[0]).save(tmp_path / "query.png")
+    Image.fromarray(photographs[1]).save(tmp_path / "good.png")
+    ways = [
+        (photographs[0], [photographs[1]]),
+        (tmp_path / "query.png", [str(tmp_path / "good.png")]),
+        (Image.open(tmp_path / "query.png"), tmp_path / "good.png"),  # one reference needs no list
+    ]
+    results = [inspector.inspect(query, references, explain=False) for query, references in ways]
+    assert results[0].score == results[1].score == results[2].score
+
+
+def test_history_is_part_of_the_question(inspector, photographs):
+    pairs = [("What is wrong with the last image?", "There is a scratch."), ("Where?", "At the top.")]
+    messages = [
+        {"role": role, "content": text}
+        for pair in pairs
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    short = dict(max_new=12)
+    answer = inspector.ask("Why?", photographs[0], photographs[1:2], pairs, **short)
+    assert answer == inspector.ask("Why?", photographs[0], photographs[1:2], messages, **short)
+    assert answer != inspector.ask("Why?", photographs[0], photographs[1:2], **short)
+    with pytest.raises(InputError, match="without an answer"):
+        inspector.ask("Why?", photographs[0], history=messages[:1])
+
+
+def test_every_kind_of_checkpoint_gives_the_same_model(loaded, inspector, photographs, tmp_path):
+    save_model(tmp_path / "work", loaded.params, loaded.config, loaded.tokenizer, INFO)
+    export_hf(loaded.params, loaded.config, tmp_path / "work" / "tokenizer", tmp_path / "hf", info=INFO)
+    result = inspector.inspect(photographs[0], photographs[1:2], explain=False)
+    for path in (tmp_path / "work", tmp_path / "work" / "checkpoints" / "0", tmp_path / "hf"):
+        again = Inspector.load(path)
+        assert (again.side, again.info["map_space"]) == (SIDE, "probability")
+        other = again.inspect(photographs[0], photographs[1:2], explain=False)
+        assert other.score == result.score
+        np.testing.assert_array_equal(other.map, result.map)
+
+
+def test_checkpoints_that_are_none_or_damaged_say_so(loaded, tmp_path):
+    assert (load.WORKDIR_FILE, load.STEPS) == (checkpoint.MODEL_FILE, checkpoint.STEPS)
+    with pytest.raises(InputError, match="does not exist"):
+        load_any(tmp_path / "nothing")
+    with pytest.raises(InputError, match="neither model.json nor config.json"):
+        load_any(tmp_path)
+    save_model(tmp_path / "work", loaded.params, loaded.config, loaded.tokenizer, {"map_space": "none"})
+    info = load_any(tmp_path / "work").info
+    assert info == {"image_side": 448, "map_space": "probability"}
+    with pytest.raises(InputError, match="does not exist"):
+        load_any(tmp_path / "work" / "checkpoints" / "7")
+    for path in (tmp_path / "work" / "checkpoints" / "0" / "params").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(InputError, match="step 0 of .* cannot be read"):
+        load_any(tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    "wrong, match", [(dict(ratio=0.0), "ratio"), (dict(ratio=1.2), "ratio"), (dict(side=50), "multiple of 28")]
+)
+def test_settings_that_cannot_be_are_refused(loaded, wrong, match):
+    with pytest.raises(InputError, match=match):
+        Inspector(loaded, **wrong)
+
+
+def test_what_is_no_photograph_is_refused_by_what_it_is(inspector, photographs):
+    for wrong, match in [(photographs[0] / 255, "float64"), (photographs[0][..., :2], r"\[90, 100, 2\]"), (3, "int")]:
+        with pytest.raises(InputError, match=match):
+            inspector.inspect(wrong)
+
+
+def test_sizes_are_rounded_up_by_at_most_a_half():
+    assert [bucket(n) for n in (1, 2, 3, 4, 5, 7, 9)] == [1, 2, 3, 4, 6, 8, 12]
+    assert [bucket(n, 64) for n in (1, 65, 97, 129)] == [64, 96, 128, 192]
+    assert all(n <= bucket(n) <= 1.5 * n for n in range(1, 500))

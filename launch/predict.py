@@ -31,7 +31,7 @@ from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.load import kind_of
 from iadgpt_jax.progress import progress
 
-CALM = 2.0  # the hottest colour lies at least this many times as high as the good examples' own maps reach
+CALM = 2.0  # the hottest colour lies at least this many times as far from cold as the good examples' own maps reach
 
 
 @clear_errors()
@@ -60,10 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # ---- Write and tell ----
     results, calm = results[: len(queries)], results[len(queries) :]
     low, high = scale([r.map for r in results], [r.map for r in calm])
+    extent = min(float(r.map.min()) for r in results), max(float(r.map.max()) for r in results)
+    extent = extent[0], max(extent[1], float(np.nextafter(np.float32(extent[0]), np.float32(np.inf))))
     told = []
     for path, picture, result, stem in zip(flags.query, queries, results, stems(flags.query), strict=True):
         map_path, overlay_path = flags.out / f"{stem}_map.png", flags.out / f"{stem}_overlay.png"
-        save_map_png16(map_path, result.pixel_map, low, high)
+        save_map_png16(map_path, result.pixel_map, *extent)
         Image.fromarray(overlay(picture, result.map, low, high)).save(overlay_path)
         told.append(
             {
@@ -82,13 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def scale(maps: Sequence[np.ndarray], calm: Sequence[np.ndarray]) -> tuple[float, float]:
-    """(low, high) shared by all pictures. calm: maps of the good examples, which must not look hot, nor must a query
-    that is as calm as they are: a scale of each picture's own would make every good product glow somewhere."""
-    low = min(float(m.min()) for m in [*maps, *calm])
+    """(cold, hottest) of the overlays, shared by all pictures. calm: maps of the good examples: their middle is cold,
+    and neither they nor a query as calm as they are may look hot. A scale of each picture's own would make every good
+    product glow somewhere."""
+    low = float(np.median(np.concatenate([m.ravel() for m in calm or maps])))
     high = max(float(m.max()) for m in maps)
     if calm:
         high = max(high, low + CALM * (max(float(m.max()) for m in calm) - low))
-    return low, max(high, float(np.nextafter(np.float32(low), np.float32(np.inf))))
+    return low, high
 
 
 def stems(paths: Sequence[Path]) -> list[str]:

@@ -40,9 +40,16 @@ def small_encoder(**changes) -> Encoder:
 
 def lively_params(config: ModelConfig, seed: int = 0):
     """Float32 parameters with no leaf at a special value: gates, norms and biases away from 0 and 1."""
-    params = init_params(config, jax.random.key(seed))
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: np.asarray(x) + rng.normal(0, 0.1, x.shape).astype(np.float32), params)
+
+    def draw(path, leaf):
+        kind = path[-1].key
+        mean = 1.0 if kind == "scale" else 0.0
+        spread = {"scale": 0.2, "bias": 0.2, "gates": 0.5, "patch_embed": 0.03, "embedding": 0.5}.get(kind, 0.18)
+        return rng.normal(mean, spread, leaf.shape).astype(np.float32)
+
+    return jax.tree.map_with_path(draw, shapes)
 
 
 def draw_image(rng: np.random.Generator, high: int = SIDE, wide: int = SIDE) -> np.ndarray:

@@ -196,15 +196,15 @@ def _write(arrays, row, segment, encoded, shared_at, block_at, image, maps, targ
 
 
 def _check_maps(encoded: Encoded, shape: RowShape, vision: VisionConfig) -> None:
-    """A supervised map is compared with its mask over the whole image slot: its image must be a square that fills it."""
+    """A supervised map is compared with its mask over the whole image slot: a square image must fill it."""
     cells = shape.patches // vision.merge**2
     for block in encoded.blocks:
         if block.mask is not None and block.keyword_rows:
             high, wide = encoded.images[max(block.segment.image)].grid
             if high != wide or high * wide != cells:
                 raise InputError(
-                    f"task {encoded.task!r}: the map of an image of {high}×{wide} merged tokens cannot be supervised in "
-                    f"a slot of {cells}: make images square and set config.row.patches to (image_side / {vision.patch})²"
+                    f"task {encoded.task!r}: the map of an image of {high}×{wide} merged tokens cannot be supervised "
+                    f"in a slot of {cells}: make images square, and config.row.patches (image_side / {vision.patch})²"
                 )
 
 

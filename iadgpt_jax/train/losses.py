@@ -69,8 +69,8 @@ def focal(scores_normal, scores_abnormal, mask, gamma: float = 2.0, smooth: floa
     """Per-pixel focal loss on the pair [S_n, S_a] as AnomalyGPT writes it; all float32[..., h, w]."""
     abnormal = jnp.clip(mask, smooth, 1 - smooth)
     p = abnormal * scores_abnormal + (1 - abnormal) * scores_normal + smooth
-    # Scores reach 1, so p can pass it by `smooth`; a negative base has no real power.
-    return -(jnp.maximum(1 - p, 0.0) ** gamma if gamma else 1.0) * jnp.log(p)
+    # Scores reach 1, so p can pass it by `smooth`: a negative base has no power, and 0 no slope for all γ.
+    return -(jnp.maximum(1 - p, 1e-7) ** gamma) * jnp.log(p)
 
 
 def dice(scores, target):

@@ -1,0 +1,110 @@
+"""What trains and what is frozen, the learning rate of every step, and what weight decay touches."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from configs.stage3 import VIT
+from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.train.optimizer import join_params, make_optimizer, schedule, split_params
+from iadgpt_jax.train.state import create
+from iadgpt_jax.train.step import make_train_step
+from launch.train import rate_at
+from tests.small_iadgpt import BUDGET, QUICK, inspection, lively_params, small_encoder
+
+SETTINGS = dict(b1=0.9, b2=0.98, weight_decay=0.05, clip=1.0)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return lively_params(small_encoder().config)
+
+
+@pytest.fixture(scope="module")
+def stepped(params):
+    """(state before, state after, metrics) of one step that freezes what stage 3 freezes."""
+    config = small_encoder().config
+    optimizer = make_optimizer(schedule(1e-2, 10, 2, 0.0), **SETTINGS)
+    before = create(jax.tree.map(jnp.asarray, params), VIT, optimizer)
+    shape = RowShape(slots=320, images=6, patches=BUDGET, maps=3, keyword_rows=8, targets=32, mask_side=16)
+    rows = pack([small_encoder()(inspection(0))], 1, shape, config.vision).rows
+    step = make_train_step(IADGPT(config), optimizer, None, LossWeights(), "logit")
+    after, metrics = jax.jit(step, compiler_options=QUICK)(before, rows)
+    return before, after, metrics
+
+
+def test_stage_3_freezes_the_vit_blocks_and_trains_gates_merger_and_decoder(params):
+    trained, frozen = split_params(params, VIT)
+    assert {path.split("/")[1] for path in frozen} == {"groups", "patch_embed"}
+    assert all(path.startswith("vision/") for path in frozen)
+    assert any(path.startswith("vision/fusion/gates") for path in trained)
+    assert any(path.startswith("vision/merger/") for path in trained)
+    assert any(path.startswith("language/") for path in trained)
+
+
+def test_split_and_join_are_inverse(params):
+    joined = join_params(*split_params(params, "mlp"))
+    assert jax.tree.structure(joined) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, joined, params)
+
+
+def test_frozen_leaves_have_no_optimizer_state_and_stay_bit_for_bit(stepped):
+    before, after, metrics = stepped
+    parts = jax.tree.leaves(before.optimizer, is_leaf=lambda x: isinstance(x, dict))
+    moments = [part for part in parts if isinstance(part, dict)]
+    assert len(moments) == 2  # first and second
+    for tree in moments:
+        assert tree.keys() == before.trained.keys()
+    for path, leaf in before.frozen.items():
+        np.testing.assert_array_equal(leaf, after.frozen[path])
+    for path, leaf in before.trained.items():
+        assert not np.array_equal(leaf, after.trained[path]), f"{path} did not train"
+    assert int(after.step) == 1 and float(metrics["gradient_norm"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("frozen", "message"),
+    [("vision/(", "not a regular"), (".", "freezes every"), ("(vision|language)/", "freezes every")],
+)
+def test_a_bad_freezing_expression_is_an_input_error(params, frozen, message):
+    with pytest.raises(InputError, match=message):
+        split_params(params, frozen)
+
+
+@pytest.mark.parametrize("steps,warmup,floor", [(20, 5, 0.05), (20, 0, 0.0), (7, 100, 0.1), (1, 30, 0.0), (50, 1, 0.2)])
+def test_the_learning_rate_on_the_host_is_optaxs_at_every_step(steps, warmup, floor):
+    config = ml_collections.ConfigDict({"steps": steps, "optimizer": {"rate": 3e-3, "warmup": warmup, "floor": floor}})
+    theirs = schedule(3e-3, steps, warmup, floor)
+    for step in range(steps):
+        np.testing.assert_allclose(rate_at(config, step), float(theirs(step)), rtol=1e-5, err_msg=f"step {step}")
+
+
+def test_weight_decay_touches_matrices_only(params):
+    """With a gradient of zero an update is decay alone."""
+    trained, _ = split_params(params, "")
+    trained = {path: np.ones_like(leaf) for path, leaf in trained.items()}
+    optimizer = make_optimizer(lambda step: 1.0, **SETTINGS)
+    updates, _ = jax.jit(lambda ones: optimizer.update(jax.tree.map(jnp.zeros_like, ones), optimizer.init(ones), ones))(
+        trained
+    )
+    decayed = {path for path, update in updates.items() if np.any(update)}
+    spared = trained.keys() - decayed
+    assert {path.rsplit("/")[-1] for path in decayed} == {"kernel", "embedding", "patch_embed"}
+    assert {path.rsplit("/")[-1] for path in spared} == {"bias", "scale", "gates"}
+    for path in decayed:
+        np.testing.assert_allclose(updates[path], -SETTINGS["weight_decay"])
+
+
+def test_moments_can_be_kept_in_bfloat16(params):
+    trained, _ = split_params(params, "")
+    state = make_optimizer(lambda step: 1.0, **SETTINGS, moments="bfloat16").init(trained)
+    first, second = (s for s in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, dict)) if isinstance(s, dict))
+    assert {leaf.dtype for leaf in first.values()} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in second.values()} == {jnp.dtype("float32")}

@@ -123,11 +123,10 @@ class Encoder:
     def _text(self, segment: Segment, text: str, position: int) -> int:
         return self._ids(segment, self.tokenizer.encode(text), position)
 
-    @staticmethod
-    def _ids(segment: Segment, ids, position: int) -> int:
+    def _ids(self, segment: Segment, ids, position: int) -> int:
         for offset, token in enumerate(ids):
             segment.tokens.append(token)
-            segment.positions.append((position + offset,) * 3)
+            segment.positions.append(text_position(self.config.positions, position + offset))
             segment.image.append(-1)
             segment.image_token.append(0)
         return position + len(ids)
@@ -136,14 +135,13 @@ class Encoder:
         """Vision start, the kept tokens at the image's origin, vision end. Returns the position after them."""
         special = self.config.tokens
         position = self._ids(segment, [special.vision_start], position)
-        aligned = self.config.positions == "aligned"
-        origin = (position, 0, 0) if aligned else (position,) * 3
+        origin = text_position(self.config.positions, position)
         segment.tokens += [special.image] * image.keep
         segment.positions += [origin] * image.keep
         segment.image += [index] * image.keep
         segment.image_token += range(image.keep)
         # Where the uncompressed image would have ended: a compressed prompt keeps every later position.
-        position += 1 if aligned else max(image.grid)
+        position += 1 if self.config.positions == "aligned" else max(image.grid)
         return self._ids(segment, [special.vision_end], position)
 
     def _block(self, block: Block, images: list[EncodedImage], limit: int, position: int, lead: str) -> EncodedBlock:
@@ -191,6 +189,12 @@ class Encoder:
                 for piece in pieces:
                     rows.setdefault(start + piece, [0.0, 0.0])[column] += 1.0 / len(pieces) / len(spans)
         return [(row, *weights) for row, weights in sorted(rows.items())]
+
+
+def text_position(positions: str, time: int) -> tuple[int, int, int]:
+    """(time, height, width) of a text token, and of an image's first token. Aligned, only time ever advances, so text
+    and images stand at the same distances in height and width whatever came before them."""
+    return (time, 0, 0) if positions == "aligned" else (time, time, time)
 
 
 def _occurrences(question: str, word: str):

@@ -141,7 +141,8 @@ class IADGPT(nn.Module):
         Returns (logits float32[B, M, V], cache).
         """
         x = self.language.embed(tokens, self.dtype)
-        cos, sin = self.rotation(jnp.broadcast_to(positions, (3, *positions.shape)))
+        still = jnp.zeros_like(positions) if self.config.positions == "aligned" else positions
+        cos, sin = self.rotation(jnp.stack([positions, still, still]))
         hidden, cache, _ = self.language(x, LayerInput(cos, sin, mask, write_at=write_at), cache)
         return self.language.logits(hidden), cache
 

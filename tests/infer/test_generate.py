@@ -17,6 +17,7 @@ from iadgpt_jax.models.iadgpt import IADGPT, Rows
 from tests.models.qwen_pair import Chat, hf_inputs, make_pair
 from tests.small_iadgpt import draw_image, lively_params, small_config, small_encoder
 
+CONFIG = small_config(language=dict(tied=False))  # with tied weights a random model repeats its last token
 NEW = 12
 NO_STOP = (-1,)  # no token of the vocabulary: answers run to their limit
 
@@ -30,12 +31,12 @@ def quick_compilation():
 
 @pytest.fixture(scope="module")
 def params():
-    return lively_params(small_config())
+    return lively_params(CONFIG)
 
 
 @pytest.fixture(scope="module")
 def generator(params):
-    return Generator(IADGPT(small_config()), params, NO_STOP)
+    return Generator(IADGPT(CONFIG), params, NO_STOP)
 
 
 def prompt(seed: int, references: int, questions: list[list[tuple[str, str | None]]], ratio: float = 1.0) -> Encoded:
@@ -61,7 +62,7 @@ def naive(params, encoded: Encoded, block: int, count: int) -> list[int]:
     segment = dataclasses.replace(segment, image=[first if i >= first else i for i in segment.image])
     alone.blocks[0] = dataclasses.replace(alone.blocks[0], segment=segment)
     alone = dataclasses.replace(alone, images=encoded.images[:first] + [encoded.images[first + block]])
-    prompts = lay_out([alone], small_config().vision)
+    prompts = lay_out([alone], CONFIG.vision)
     last, position = int(prompts.last[0, 0]), int(prompts.position[0, 0])
     rows = Rows(*(field.copy() for field in prompts.rows))
     grow = [(0, 0), (0, NEW)]
@@ -83,7 +84,7 @@ def naive(params, encoded: Encoded, block: int, count: int) -> list[int]:
 
 
 def _all_logits(params, rows):
-    model = IADGPT(small_config())
+    model = IADGPT(CONFIG)
     return model.apply({"params": params}, rows, method=lambda m, r: m.logits(m(r, maps=False).hidden))
 
 
@@ -126,7 +127,7 @@ def test_left_padding_equals_right_padding(generator):
 
 def test_an_answer_ends_before_its_stop_token_and_the_others_go_on(generator, params):
     free = generator([SHORT, LONG], NEW)
-    token = free[0][0][4]
+    token = next(token for token in free[0][0][2:] if token not in free[0][0][:2])
     first = [answers[0].index(token) if token in answers[0] else NEW for answers in free]
     stopping = Generator(generator.model, params, (token,))
     assert [blocks[0] for blocks in stopping([SHORT, LONG], NEW)] == [
@@ -140,8 +141,9 @@ def test_streamed_tokens_are_those_of_the_batch(generator, params):
     stream = generator.stream(LONG, NEW)
     assert next(stream) == whole[0]  # before the others are known
     assert [whole[0], *stream] == whole
-    stopping = Generator(generator.model, params, (whole[5],))
-    assert list(stopping.stream(LONG, NEW)) == whole[: whole.index(whole[5])]
+    last = next(token for token in whole[2:] if token not in whole[:2])
+    stopping = Generator(generator.model, params, (last,))
+    assert list(stopping.stream(LONG, NEW)) == whole[: whole.index(last)]
 
 
 def test_one_compilation_serves_prompts_and_lengths_of_one_size(generator):
@@ -191,22 +193,26 @@ def test_impossible_sampling_is_refused(wrong):
         Sampling(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_greedy_tokens_equal_those_of_transformers():
-    """Sixteen tokens for two chats with images of different sizes in several turns, batched here, alone there."""
-    config = small_config(language=dict(tied=False))
-    pair = make_pair(config)
+    """Sixty-four tokens for twenty chats with images of different sizes in several turns, batched here, alone there."""
+    pair = make_pair(CONFIG)
     encoder = small_encoder()
     rng = np.random.default_rng(7)
-    chats = [
-        [draw_image(rng, 3, 2), "Is it flawless?", draw_image(rng, 2, 5), "And this one?"],
-        ["Where is the defect?", draw_image(rng, 4, 4), "Answer."],
-    ]
-    ours = Generator(pair.model, pair.params, NO_STOP)([encoder.chat(parts) for parts in chats], 16)
+    texts = ["Is it flawless?", "And this one?", "Where is the defect?", "Describe its surface."]
+    chats = []
+    for _ in range(20):
+        parts: list = [texts[rng.integers(4)]]
+        for _ in range(rng.integers(0, 4)):
+            parts += [draw_image(rng, *rng.integers(1, 6, 2)), texts[rng.integers(4)]]
+        chats.append(parts)
+    ours = Generator(pair.model, pair.params, NO_STOP)([encoder.chat(parts) for parts in chats], 64)
+    assert np.mean([len(set(answer[0])) for answer in ours]) > 16  # no babble of one token, which would prove little
     for parts, answer in zip(chats, ours, strict=True):
         ids = [list(encoder.tokenizer.encode(part)) if isinstance(part, str) else part for part in parts]
-        inputs = hf_inputs(Chat(ids), config)
+        inputs = hf_inputs(Chat(ids), CONFIG)
         theirs = pair.torch_model.generate(
-            **inputs, max_new_tokens=16, do_sample=False, eos_token_id=None, pad_token_id=0
+            **inputs, max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=0
         )
         assert answer[0] == theirs[0, inputs["input_ids"].shape[1] :].tolist()

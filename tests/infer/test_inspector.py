@@ -110,6 +110,15 @@ def test_maps_are_read_in_the_form_they_were_trained_in(loaded, inspector, photo
     assert (other.map > 0).all() and (other.map < 1).all()
 
 
+def test_weights_cast_once_compute_what_weights_cast_at_every_use_do(loaded, inspector, photographs):
+    low = Inspector(loaded, dtype="bfloat16")
+    result = low.inspect(photographs[0], photographs[1:2], explain=False)
+    low.params = loaded.params
+    assert low.inspect(photographs[0], photographs[1:2], explain=False).score == result.score
+    full = inspector.inspect(photographs[0], photographs[1:2], explain=False)
+    assert 0 < abs(result.score - full.score) < 0.05  # bfloat16 through twelve layers
+
+
 def test_paths_pillow_images_and_arrays_are_the_same_photograph(inspector, photographs, tmp_path):
     Image.fromarray(photographs[0]).save(tmp_path / "query.png")
     Image.fromarray(photographs[1]).save(tmp_path / "good.png")

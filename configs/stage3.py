@@ -16,6 +16,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c.mixture.pair_difference = {"weight": 0.2}
     c.mixture.odd_one_out = {"weight": 0.14}
     c.mixture.irregular_region = {"weight": 0.14}
+    c.row.images = 11  # four references and seven queries
     if size == "tiny":
         c.steps = 1700
         c.map_space = "logit"
@@ -26,7 +27,6 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         c.mixture.odd_one_out = {"weight": 0.05}
         c.mixture.irregular_region = {"weight": 0.05}
         c.rows, c.instances = 8, 9
-        c.row.images = 11
         laned(c, 88, (6, 40), (1, 64))
     else:
         c.optimizer.rate = 2e-6

@@ -5,10 +5,12 @@
 
 import ml_collections
 
+from iadgpt_jax.errors import InputError
+
 
 def common(size: str) -> ml_collections.ConfigDict:
     if size not in ("tiny", "3b", "7b"):
-        raise ValueError(f"no configuration for size {size!r}: append :tiny, :3b or :7b to the file's name")
+        raise InputError(f"no configuration for size {size!r}: append :tiny, :3b or :7b to the file's name")
     tiny = size == "tiny"
     c = ml_collections.ConfigDict()
     c.size = size

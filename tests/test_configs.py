@@ -1,0 +1,128 @@
+"""Every configuration builds, and its rows hold what its tasks make."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from iadgpt_jax.data.encode import Encoder
+from iadgpt_jax.data.loader import Batches
+from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.sources.procedural import ProceduralSource
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.config import preset
+from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.train.optimizer import split_params
+from launch.train import check, row_shape
+
+STAGES = sorted(path.stem for path in Path(__file__).parent.parent.glob("configs/stage*.py"))
+SIZES = ("tiny", "3b", "7b")
+
+
+def get_config(stage: str, size: str):
+    return importlib.import_module(f"configs.{stage}").get_config(size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_builds_at_every_size(stage, size):
+    config = get_config(stage, size)
+    assert f"stage{config.stage}" == stage.partition("_")[0]
+    shape = row_shape(config)
+    assert shape.patches == (config.image_side // preset(size).vision.patch) ** 2, "an image fills its slot"
+    assert config.image_side % preset(size).vision.window == 0
+    assert set(LossWeights._fields) == set(config.loss)
+    trained, frozen = split_params(_shapes(size), config.frozen)
+    assert bool(frozen) == (config.stage == 3)
+    if size == "tiny":
+        check(config)
+    else:
+        with pytest.raises(InputError, match="published weights.*init_from"):
+            check(config)
+        config.init_from = "somewhere"
+        with pytest.raises(InputError, match="needs images.*prepare_data"):
+            check(config)
+
+
+def _shapes(size):
+    return jax.eval_shape(lambda: init_params(preset(size), jax.random.key(0)))
+
+
+def test_a_size_without_configuration_is_an_input_error():
+    with pytest.raises(InputError, match="'nano'.*:tiny, :3b or :7b"):
+        get_config("stage2", "nano")
+
+
+def test_the_papers_settings():
+    """Learning rates, global batches, replay and frozen parts as DESIGN.md §4 settles them."""
+    stages = [get_config(f"stage{stage}", "7b") for stage in (1, 2, 3)]
+    assert [c.optimizer.rate for c in stages] == [1e-5, 1e-5, 2e-6]
+    assert [c.instances for c in stages] == [64, 32, 32]
+    assert [c.map_space for c in stages] == ["none", "none", "probability"]
+    for name in ("answer", "focal", "dice_abnormal", "dice_normal"):
+        assert [c.loss[name] for c in stages] == [1, 1, 1]
+    own = ("pair_difference", "odd_one_out", "irregular_region")
+    share = stages[1].mixture.describe.weight / sum(stages[1].mixture[name].weight for name in own)
+    assert share == pytest.approx(0.5 * 1.0 / 0.8, rel=0.05)  # half of 1 M pairs beside 800 k
+    replayed = sum(stages[2].mixture[name].weight for name in own) / stages[2].mixture.inspect.weight
+    assert replayed == pytest.approx(0.8 * 0.8 / 0.7, rel=0.05)  # 80 % of 800 k beside 700 k
+
+
+class Enlarged:
+    """Small procedural products at full size: only their number of tokens matters here."""
+
+    def __init__(self, source, side):
+        self.source, self.side = source, side
+        self.records, self.name = source.records, source.name
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        sample = self.source[index]
+        size = (self.side, self.side)
+        mask = cv2.resize(sample.mask, size, interpolation=cv2.INTER_NEAREST)
+        return dataclasses.replace(sample, image=cv2.resize(sample.image, size), mask=mask)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return ProceduralSource(0, categories=12)
+
+
+def pack_steps(config, size, source, tokenizer, steps):
+    encoder = Encoder(preset(size), tokenizer)
+    parts = build(source, config.mixture, config.categories)
+    batches = Batches(parts, encoder, row_shape(config), rows=config.rows, instances=config.instances, seed=0)
+    for step in range(steps):
+        batches[step]
+    return batches
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_tiny_rows_hold_200_instances(stage, source):
+    """None is too large for an empty row (pack raises InputError), and at most every tenth finds its rows full."""
+    config = get_config(stage, "tiny")
+    steps = -(-200 // config.instances)
+    batches = pack_steps(config, "tiny", source, tiny_tokenizer(), steps)
+    assert batches.dropped <= 0.1 * steps * config.instances
+    slots, images = np.mean(batches.filled, axis=0)
+    assert slots > 0.5 and images > 0.5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_full_size_rows_hold_their_instances(stage, source, shared_dir):
+    """With Qwen's own tokenizer, at 448 pixels. Same check, fewer instances."""
+    config = get_config(stage, "7b")
+    tokenizer = Tokenizer.load(shared_dir / "qwen2_5_vl_7b")
+    batches = pack_steps(config, "7b", Enlarged(source, config.image_side), tokenizer, 1)
+    assert batches.dropped == 0

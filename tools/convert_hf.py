@@ -5,9 +5,10 @@
     python tools/convert_hf.py verify --checkpoint=DIR --hf=DIR [--image=PNG …] [--out=report.json]
 
 import: --hf is a directory or a hub id like Qwen/Qwen2.5-VL-7B-Instruct; --out becomes a checkpoint that training
-starts from (--config.init_from=DIR). export: transformers loads the result; what it will not reproduce of a trained
-model is said in one line, and with --stock such a model is refused. verify: runs both and reports how they differ;
-exit status 1 where they differ by more than rounding.
+starts from (--config.init_from=DIR). export: transformers loads the result; a trained model ships with its PyTorch
+twin, which computes all of it with torch and transformers alone, and what stock transformers will not reproduce is said
+in one line; with --stock such a model is refused. verify: runs both (the twin, where there is one) and reports how they
+differ; exit status 1 where they differ by more than rounding.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 from iadgpt_jax.convert.hf_export import EXPORT_DTYPES, export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.convert.side_files import copy_tokenizer
+from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.progress import progress
@@ -83,6 +85,8 @@ def export_command(flags: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in flags.out.iterdir())
     print(f"wrote {flags.out}: {size / 1e6:.1f} MB, {time.monotonic() - start:.1f} s")
     print(f"note: {unlike}" if unlike else "stock transformers computes exactly this model")
+    if has_twin(flags.out):
+        print("its PyTorch twin does: AutoModelForImageTextToText.from_pretrained(DIR, trust_remote_code=True)")
 
 
 def verify_command(flags: argparse.Namespace) -> None:

@@ -82,17 +82,22 @@ def training_info(hf: dict) -> dict:
 
 
 def hf_config_from_model(
-    config: ModelConfig, dtype: str = "bfloat16", video_token: int | None = None, info: Mapping | None = None
-) -> dict:
+    config: ModelConfig, dtype: str = "bfloat16", video_token: int | None = None, info: Mapping | None = None,
+    twin: Mapping | None = None,
+) -> dict:  # fmt: skip
     """config.json in the hub's flat layout.
 
     video_token: id of `<|video_pad|>`; None: right after the image's. info: how the model was trained, JSON.
+    twin: from convert/twin.py, where the PyTorch twin lies beside the weights: what it reads of the section `iadgpt`
+    and, under "auto_map" and "architectures", how transformers finds it.
     """
+    twin = dict(twin or {})
     vision, language, tokens = config.vision, config.language, config.tokens
     if vision.eps != 1e-6:
         raise InputError(f"model {config.name!r}: vision.eps is {vision.eps}, but Qwen2.5-VL's ViT knows only 1e-6")
     return {
-        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+        "architectures": twin.pop("architectures", ["Qwen2_5_VLForConditionalGeneration"]),
+        **({"auto_map": twin.pop("auto_map")} if "auto_map" in twin else {}),
         "model_type": "qwen2_5_vl",
         "attention_dropout": 0.0,
         "bos_token_id": tokens.end_of_text,
@@ -144,6 +149,7 @@ def hf_config_from_model(
             "chat_end": tokens.chat_end,
             "end_of_text": tokens.end_of_text,
             "training": dict(info or {}),
+            **twin,
         },
     }
 

@@ -1,7 +1,8 @@
 """Parameters, configuration and tokenizer -> a directory in hub layout that transformers loads.
 
 Written aside and renamed when complete. While the fusion gates are 0 the result is stock Qwen2.5-VL, tensor for
-tensor; otherwise the gates travel under a name of ours and `differences` says what stock transformers will not do.
+tensor; otherwise the gates travel under a name of ours and `differences` says what stock transformers will not do. A
+trained IADGPT ships with its PyTorch twin (convert/twin.py), which does all of it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from iadgpt_jax.convert.names import GATES, entries
 from iadgpt_jax.convert.shards import SHARD_BYTES, write_shards
 from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
 from iadgpt_jax.convert.tree import Watch, hf_tensors, unwatched
+from iadgpt_jax.convert.twin import copy_twin, twin_section
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import ModelConfig
@@ -50,7 +52,7 @@ def export_hf(
     """Write the checkpoint and return, in one line, what stock transformers will not reproduce ("" if nothing).
 
     params: the model's parameter tree, numpy or jax arrays. dtype: a key of EXPORT_DTYPES; None keeps the tree's.
-    stock: refuse while the fusion gates are not 0. replace: an existing `out` may be replaced.
+    stock: refuse while the fusion gates are not 0, and ship no twin. replace: an existing `out` may be replaced.
     info: how it was trained and must be evaluated (train/checkpoint.py); told in the model card, and TRAVELS of it in
     config.json.
     watch: wraps the tensors on their way (convert/tree.py).
@@ -71,6 +73,7 @@ def export_hf(
     if kind not in EXPORT_DTYPES.values():
         raise InputError(f"no export as dtype {kind}; choose one of {', '.join(EXPORT_DTYPES)}")
     carried = bool(gates.any())
+    twin = config.taps and not stock and bool(unlike or (info or {}).get("stage"))
     travels = {key: info[key] for key in TRAVELS if info and key in info}
     rows = entries(config, carried)
     shapes = {row.name: row.layout.hf_shape for row in rows}
@@ -86,11 +89,14 @@ def export_hf(
         tensors = ((entry.name, value) for entry, value in watch(hf_tensors(config, params, carried), len(rows)))
         write_shards(aside, tensors, shapes, dtypes, shard_bytes)
         video = tokenizer.backend.token_to_id("<|video_pad|>")
-        _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video, travels))
+        section = twin_section(fusion=carried) if twin else None
+        _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video, travels, section))
         _write_json(aside / "generation_config.json", generation_config(config))
         _write_json(aside / "preprocessor_config.json", preprocessor_config(config))
         copy_tokenizer(tokenizer_directory, aside)
-        (aside / "README.md").write_text(model_card(config, unlike, info or {}))
+        if twin:
+            copy_twin(aside)
+        (aside / "README.md").write_text(model_card(config, unlike, info or {}, twin))
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)

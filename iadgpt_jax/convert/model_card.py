@@ -29,6 +29,37 @@ A Qwen2.5-VL that inspects products from a few good examples (IADGPT, arXiv 2508
 | vocabulary | {language.vocab} |
 | image positions | {positions} |
 
+{torch}
+## In iadgpt_jax
+
+```python
+from iadgpt_jax import Inspector
+
+result = Inspector.load(".").inspect("query.png", references=["good.png"])
+print(result.score, result.answer)
+```
+"""
+
+TWIN = """\
+## In PyTorch
+
+With torch and transformers alone; the code beside these weights (`modeling_iadgpt.py`) is loaded with them:
+
+```python
+from transformers import AutoModelForImageTextToText
+
+model = AutoModelForImageTextToText.from_pretrained(".", dtype="auto", trust_remote_code=True).to("cuda")
+result = model.inspect("query.png", references=["good.png"])
+print(result.score, result.answer, result.explanation)  # result.map: float32[h, w], result.pixel_map: at full size
+```
+
+Many queries of one category: `model.inspect_many(queries, references)` reads the references once. `ratio=0.2` keeps a
+fifth of the tokens of every reference but the first.
+
+Without `trust_remote_code`: {stock}.
+"""
+
+STOCK = """\
 ## In transformers
 
 ```python
@@ -38,24 +69,19 @@ model = Qwen2_5_VLForConditionalGeneration.from_pretrained(".", dtype="auto")
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```
 
-{stock}
-
-## In iadgpt_jax
-
-```python
-from collections.abc import Mapping
-
-from iadgpt_jax import Inspector
-
-result = Inspector.load(".").inspect("query.png", references=["good.png"])
-print(result.score, result.answer)
-```
+{stock}.
 """
 
 
-def model_card(config: ModelConfig, unlike: str, info: Mapping) -> str:
-    """unlike: what stock transformers will not reproduce, "" if nothing; info: of training (train/checkpoint.py)."""
-    stock = unlike[:1].upper() + unlike[1:] + "." if unlike else "Stock transformers computes exactly this model."
+def model_card(config: ModelConfig, unlike: str, info: Mapping, twin: bool) -> str:
+    """unlike: what stock transformers will not reproduce, "" if nothing; info: of training (train/checkpoint.py); twin:
+    whether the PyTorch twin lies beside the weights."""
+    if twin:
+        torch = TWIN.format(stock=unlike or "stock transformers computes this model, but has no `inspect`")
+    elif unlike:
+        torch = STOCK.format(stock=unlike[:1].upper() + unlike[1:])
+    else:
+        torch = STOCK.format(stock="Stock transformers computes exactly this model")
     return CARD.format(
         name=config.name,
         vision=config.vision,
@@ -63,7 +89,7 @@ def model_card(config: ModelConfig, unlike: str, info: Mapping) -> str:
         full=", ".join(map(str, config.vision.full_blocks)),
         positions=config.positions,
         trained_on=_training(info),
-        stock=stock,
+        torch=torch,
     )
 
 

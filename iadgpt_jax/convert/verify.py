@@ -1,6 +1,7 @@
 """A checkpoint and a Hugging Face directory side by side, in float32 on the same images and prompt.
 
-The other side runs in transformers with full attention matrices, from which its score and map are read by definition;
+The other side runs in transformers. A stock model runs with full attention matrices, from which score and map are read
+by definition; a directory with the PyTorch twin is asked by its own `inspect`, attention as it will run for its users.
 torch is needed for that side alone. Suffixes: S decoder slots, V vocabulary, N merged tokens of the query image.
 """
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from iadgpt_jax.convert.hf_export import differences, fusion_gates
+from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import read_image, resize_square
 from iadgpt_jax.data.pack import RowShape, pack
@@ -85,10 +87,13 @@ def verify(checkpoint: str | Path, hf: str | Path, images: Sequence[str | Path] 
 def compare(model: LoadedModel, theirs, pictures: Sequence[np.ndarray]) -> Report:
     """theirs: from `load_theirs`. pictures: uint8[H, W, 3] with sides of whole merged tokens; the first is the
     reference of all others."""
+    twin = hasattr(theirs, "inspect")
+    if twin:  # it squashes what it inspects
+        pictures = [resize_square(picture, theirs.prompter.side) for picture in pictures]
     instances = [inspection(pictures[:1], query) for query in pictures[1:]] or [inspection([], pictures[0])]
     encoded = [Encoder(model.config, model.tokenizer)(instance) for instance in instances]
     outputs = list(run_ours(model, encoded)), list(run_theirs(theirs, model, instances, encoded))
-    return report(*outputs, differences(model.config, fusion_gates(model.params, model.config)))
+    return report(*outputs, "" if twin else differences(model.config, fusion_gates(model.params, model.config)))
 
 
 def inspection(references: Sequence[np.ndarray], query: np.ndarray) -> Instance:
@@ -124,7 +129,10 @@ def run_ours(model: LoadedModel, encoded: Sequence[Encoded]):
     def forward(params, rows: Rows):
         def everything(network: IADGPT, rows: Rows):
             outputs = network(rows)
-            return network.see(rows.patches, rows.grid), network.logits(outputs.hidden), outputs.probability_maps
+            maps = outputs.probability_maps
+            if maps is not None and model.info.get("map_space") == "logit":
+                maps = jax.nn.sigmoid(outputs.logit_maps)
+            return network.see(rows.patches, rows.grid), network.logits(outputs.hidden), maps
 
         return network.apply({"params": params}, rows, method=everything)
 
@@ -142,7 +150,8 @@ def run_ours(model: LoadedModel, encoded: Sequence[Encoded]):
 
 
 def load_theirs(hf: Path):
-    """The Hugging Face model in float32 and eager attention, so that whole attention matrices come out."""
+    """The Hugging Face model in float32: the twin where one lies beside the weights, else stock transformers with eager
+    attention, so that whole attention matrices come out."""
     if not (hf / "config.json").is_file():
         raise InputError(f"no Hugging Face directory at {hf}: it has no config.json; give the one to compare with")
     try:
@@ -151,6 +160,10 @@ def load_theirs(hf: Path):
     except ImportError as error:
         raise InputError(f"verify needs torch for transformers' side ({error}); pip install torch") from error
     try:
+        if has_twin(hf):
+            from iadgpt_jax.convert.torch_twin.modeling_iadgpt import IADGPTForConditionalGeneration
+
+            return IADGPTForConditionalGeneration.from_pretrained(hf, dtype=torch.float32).eval()
         return Qwen2_5_VLForConditionalGeneration.from_pretrained(
             hf, dtype=torch.float32, attn_implementation="eager"
         ).eval()
@@ -159,12 +172,12 @@ def load_theirs(hf: Path):
 
 
 def run_theirs(theirs, model: LoadedModel, instances: Sequence[Instance], encoded: Sequence[Encoded]):
-    """Outputs of transformers."""
+    """Outputs of transformers, or of the twin."""
     import torch
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     processor = Qwen2VLImageProcessorPil(do_resize=False)
-    config = model.config
+    config, twin = model.config, hasattr(theirs, "inspect")
     for instance, e in zip(instances, encoded, strict=True):
         pictures = [*instance.shared, *instance.blocks[0].images]
         seen = processor(images=pictures, return_tensors="pt")
@@ -174,9 +187,14 @@ def run_theirs(theirs, model: LoadedModel, instances: Sequence[Instance], encode
         with torch.no_grad():
             features = theirs.model.visual(seen["pixel_values"], seen["image_grid_thw"]).pooler_output.numpy()
             out = theirs(
-                input_ids=ids, mm_token_type_ids=kinds, output_attentions=config.taps, use_cache=False, **seen
-            )
+                input_ids=ids, mm_token_type_ids=kinds, output_attentions=config.taps and not twin, use_cache=False,
+                **seen,
+            )  # fmt: skip
         logits = out.logits[0].float().numpy()
+        if twin:
+            found = theirs.inspect(instance.blocks[0].images[0], instance.shared, explain=False)
+            yield Outputs(features, logits, found.score, found.map.reshape(-1))
+            continue
         score = score_of(logits[len(e.shared) + e.blocks[0].answer], model)
         yield Outputs(features, logits, score, map_of(out.attentions, e, config) if config.taps else None)
 

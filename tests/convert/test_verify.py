@@ -16,6 +16,7 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.initialize import init_params
 from iadgpt_jax.train.checkpoint import save_model
+from tests.convert.checkpoints import edit_json
 from tests.convert.test_convert_hf import run
 from tests.convert.test_hf_roundtrip import stock
 
@@ -50,8 +51,12 @@ def test_tiny_with_gates_at_zero_is_stock(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("positions", "gates"), [("aligned", (0, 0, 0)), ("qwen", (0.5, 0, 0))])
-def test_what_stock_does_not_reproduce_is_out_of_tolerance(tmp_path, capsys, positions, gates):
+def test_the_twin_reproduces_what_stock_does_not(tmp_path, capsys, positions, gates):
     tiny_checkpoint(tmp_path, positions, gates)
+    run("verify", f"--checkpoint={tmp_path / 'run'}", f"--hf={tmp_path / 'hf'}")
+    printed = capsys.readouterr().out
+    assert "\nwithin tolerance" in printed and "note" not in printed
+    edit_json(tmp_path / "hf" / "config.json", lambda values: values.pop("auto_map"))  # now it is read as stock
     with pytest.raises(SystemExit) as stop:
         run("verify", f"--checkpoint={tmp_path / 'run'}", f"--hf={tmp_path / 'hf'}")
     assert stop.value.code == 1

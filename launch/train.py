@@ -34,7 +34,7 @@ from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.models.initialize import init_params, logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
-from iadgpt_jax.train.checkpoint import Checkpoints, load_model, write_model_files
+from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, load_model, read_model_files, write_model_files
 from iadgpt_jax.train.log import TrainLog
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
@@ -46,16 +46,20 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     """Run (or go on with) the stage `config` describes. `source` overrides config.source with one already open."""
     # ---- What is asked for, checked before anything expensive ----
     check(config)
-    Path(workdir).mkdir(parents=True, exist_ok=True)
+    make_workdir(workdir)
     mesh = make_mesh(**config.mesh)
     rules = ShardingRules()
 
-    # ---- Model ----
-    if config.init_from:
+    # ---- Model: what the workdir holds already, else what to start from, else random ----
+    going_on, params = bool(finished_steps(workdir)), None
+    if going_on:
+        model_config, tokenizer, _ = read_model_files(workdir)
+    elif config.init_from:
         loaded = load_model(config.init_from, mesh, rules)
         model_config, tokenizer, params = loaded.config, loaded.tokenizer, loaded.params
+        del loaded
     else:
-        model_config, tokenizer, params = preset(config.size), tiny_tokenizer(), None
+        model_config, tokenizer = preset(config.size), tiny_tokenizer()
     model = IADGPT(model_config, jnp.dtype(config.dtype), config.remat)
 
     # ---- Data ----
@@ -80,15 +84,15 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         rate, **{k: config.optimizer[k] for k in ("b1", "b2", "weight_decay", "clip", "moments")}
     )
 
-    def fresh(params=None):
+    def fresh(params):
         params = init_params(model_config, jax.random.key(config.seed)) if params is None else params
         return create(params, config.frozen, optimizer)
 
-    shapes = jax.eval_shape(fresh)
+    shapes = jax.eval_shape(fresh, params)
     shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
     checkpoints = Checkpoints(workdir, config.keep)
     first = 0
-    if checkpoints.latest() is not None:
+    if going_on:
         abstract = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, shardings)
         state, first = checkpoints.restore(abstract, config.frozen)
         print(f"going on from step {first} of {workdir}", file=sys.stderr)
@@ -96,8 +100,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         info = {"stage": config.stage, "image_side": config.image_side, "map_space": config.map_space,
                 "config": json_config(config)}  # fmt: skip
         write_model_files(workdir, model_config, tokenizer, info)
-        state = jax.jit(fresh, out_shardings=shardings)(*([] if params is None else [params]))
-    del params
+        state = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)(params)
+    del params  # so that only the state keeps them in memory
 
     # ---- Loop ----
     step_function = make_train_step(model, optimizer, shape.lanes, LossWeights(**config.loss), config.map_space)
@@ -122,9 +126,9 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
             log.step(step + 1, metrics, extra, waited)
             last = step + 1 == config.steps
             if last or stop.asked or (step + 1) % config.checkpoint_every == 0:
+                log.flush()  # what a checkpoint continues must be in the log, should it be killed now
                 checkpoints.save(state, step + 1)
             if stop.asked and not last:
-                log.flush()
                 checkpoints.close()
                 print(f"stopped after step {step + 1}; the same command goes on from there", file=sys.stderr)
                 raise SystemExit(stop.exit_status)
@@ -156,16 +160,25 @@ def check(config: ml_collections.ConfigDict) -> None:
     if config.size != "tiny" and not config.init_from:
         raise InputError(
             f"{name}:{config.size} starts from published weights: download Qwen2.5-VL, run tools/convert_hf.py import "
-            f"--hf=DIR --out=DIR and pass --config.init_from=DIR; or try {name}:tiny, which needs neither weights nor data"
+            f"--hf=DIR --out=DIR and pass --config.init_from=DIR; or try {name}:tiny, "
+            "which needs neither weights nor data"
         )
     if not config.source:
         raise InputError(
-            f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR; or try {name}:tiny"
+            f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR; "
+            f"or try {name}:tiny"
         )
     if config.map_space not in ("logit", "probability", "none"):
         raise InputError(f"config.map_space is {config.map_space!r}: choose logit, probability or none")
     if config.steps < 1:
         raise InputError(f"config.steps is {config.steps}: there is nothing to train")
+
+
+def make_workdir(workdir: str) -> None:
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--workdir={workdir} cannot be a folder ({error.strerror}): choose another path") from error
 
 
 def json_config(config: ml_collections.ConfigDict) -> dict:
@@ -199,6 +212,24 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go; 
 
 
 @clear_errors()
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parsing, with faults of the command line and of the configuration's name as one line each."""
+    try:
+        rest = flags.FLAGS(argv)
+        _CONFIG.value.stage  # noqa: B018 a configuration that cannot be read says so at its first use
+        return rest
+    except AttributeError as error:  # holds the KeyError whose message names the key, perhaps with a like one
+        key = error.args[0].args[0] if error.args and isinstance(error.args[0], KeyError) else error
+        raise InputError(f"no such configuration key: {key} (configs/common.py has them all)") from error
+    except OSError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"no configuration to read: {reason}; write --config=configs/stageN.py:SIZE") from error
+    except flags.Error as error:
+        usage = "--config=configs/stageN.py:SIZE --workdir=DIR [--config.KEY=VALUE …]"
+        raise InputError(f"{error}; write {usage}") from error
+
+
+@clear_errors()
 def main(argv) -> None:
     quiet()
     if len(argv) > 1:
@@ -208,4 +239,4 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -49,6 +49,21 @@ def write_model_files(workdir: str | Path, config: ModelConfig, tokenizer: Token
     aside.replace(workdir / MODEL_FILE)
 
 
+def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]:
+    """What write_model_files wrote.
+
+    Raises:
+      InputError: a file is missing or damaged.
+    """
+    path = Path(workdir) / MODEL_FILE
+    try:
+        saved = json.loads(path.read_text())
+        config, info = ModelConfig.from_dict(saved["model"]), saved["info"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): restore it from a backup") from error
+    return config, Tokenizer.load(Path(workdir) / TOKENIZER), info
+
+
 class Checkpoints:
     """The step directories of one workdir. Saving is asynchronous: `close` (or leaving a with block) waits for it."""
 
@@ -106,6 +121,12 @@ def save_model(directory: str | Path, params, config: ModelConfig, tokenizer: To
         checkpoints.manager.save(0, args=ocp.args.Composite(params=ocp.args.StandardSave(params)))
 
 
+def finished_steps(workdir: str | Path) -> list[int]:
+    """The steps a workdir holds whole checkpoints of, in order."""
+    folder = Path(workdir) / STEPS
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+
 def find(checkpoint: str | Path) -> tuple[Path, int]:
     """(workdir, step) of a training workdir or one step inside its checkpoints folder.
 
@@ -122,7 +143,7 @@ def find(checkpoint: str | Path) -> tuple[Path, int]:
             f"{path} is no checkpoint: it lacks {MODEL_FILE}; give a training workdir, a step in its {STEPS} folder, "
             "or a Hugging Face directory"
         )
-    steps = [int(p.name) for p in (path / STEPS).glob("*") if p.name.isdigit()] if (path / STEPS).is_dir() else []
+    steps = finished_steps(path)
     if not steps:
         raise InputError(f"{path} holds no finished checkpoint yet: let training reach its first one")
     return path, max(steps)
@@ -133,11 +154,7 @@ def load_model(
 ) -> LoadedModel:
     """Parameters of a workdir or one of its steps, laid onto `mesh` (default: the first device alone)."""
     workdir, step = find(checkpoint)
-    try:
-        saved = json.loads((workdir / MODEL_FILE).read_text())
-        config = ModelConfig.from_dict(saved["model"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{workdir / MODEL_FILE} is damaged ({error}): restore it from a backup") from error
+    config, tokenizer, info = read_model_files(workdir)
     shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     if mesh is None:
         place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -151,4 +168,4 @@ def load_model(
         restored = checkpoints.manager.restore(
             step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
         )
-    return LoadedModel(restored["params"], config, Tokenizer.load(workdir / TOKENIZER), saved["info"], step)
+    return LoadedModel(restored["params"], config, tokenizer, info, step)

@@ -1,4 +1,4 @@
-"""What training says: TensorBoard through clu, a metrics.jsonl beside it, and a progress line with rate and time left."""
+"""What training says: TensorBoard through clu, metrics.jsonl beside it, and a progress line with rate and time left."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 import jax
 
 
 class TrainLog:
-    """Collects a step's metrics as they are on the device and reads them an interval later, so nothing waits for them."""
+    """Collects a step's metrics as they are on the device and reads them an interval later, so nothing waits."""
 
     def __init__(self, workdir: str | Path, name: str, first: int, steps: int, every: int):
         from clu import metric_writers  # imports tensorflow: seconds, so only where training writes
 
         self.name, self.steps, self.every = name, steps, every
         self.writer = metric_writers.create_default_writer(str(workdir), just_logging=False, asynchronous=True)
-        self.lines = open(Path(workdir) / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115 closed in close()
+        self.lines = _continued(Path(workdir) / "metrics.jsonl", first)
         self.pending: tuple[int, Mapping[str, jax.Array], dict[str, float]] | None = None
         self.start, self.start_step = time.monotonic(), first
         self.mark, self.mark_step = self.start, first
@@ -34,7 +35,8 @@ class TrainLog:
         now = time.monotonic()
         seconds, steps = max(now - self.mark, 1e-9), max(step - self.mark_step, 1)
         rates = {"steps_per_second": steps / seconds, "data_wait_share": self.waited / seconds}
-        rates |= {f"{key}_per_second": value * steps / seconds for key, value in extra.items() if key != "learning_rate"}
+        counted = {key: value for key, value in extra.items() if key != "learning_rate"}
+        rates |= {f"{key}_per_second": value * steps / seconds for key, value in counted.items()}
         rates["learning_rate"] = extra["learning_rate"]
         self.mark, self.mark_step, self.waited = now, step, 0.0
         self.pending = (step, metrics, rates)
@@ -62,3 +64,15 @@ class TrainLog:
         self.flush()
         self.writer.close()
         self.lines.close()
+
+
+def _continued(path: Path, step: int) -> TextIO:
+    """metrics.jsonl open for more, without lines past the step training goes on from: a run that was killed may have
+    written further than its last checkpoint, or half a line."""
+    written = path.read_text().splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in written if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != written:
+        aside = path.with_suffix(".aside")
+        aside.write_text("".join(kept))
+        aside.replace(path)
+    return open(path, "a", buffering=1)

@@ -35,9 +35,11 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.row.keyword_rows = 8 if tiny else 12
     c.row.targets = 192
     c.row.mask_side = 28 if tiny else 224
+    c.row.verdict_weight = 1.0  # of a detection's Yes or No in the answer loss, beside words that weigh 1
     c.loader_threads = 1
 
     c.optimizer = ml_collections.ConfigDict()
+    c.optimizer.kind = "adamw"  # or "muon"
     c.optimizer.rate = 1e-3 if tiny else 1e-5
     c.optimizer.warmup = 30 if tiny else 500
     c.optimizer.floor = 0.05 if tiny else 0.0
@@ -50,6 +52,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.map_space = "none"  # "logit", "probability" (the paper's) or "none"
     c.loss = ml_collections.ConfigDict({"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0})
     c.loss.binary_focal = 0.0
+    c.loss.prior = 0.0
 
     c.dtype = "float32" if tiny else "bfloat16"
     c.remat = not tiny

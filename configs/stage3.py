@@ -22,6 +22,8 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         c.map_space = "logit"
         c.loss.dice_abnormal = c.loss.dice_normal = 0.5
         c.loss.binary_focal = 1.0
+        c.loss.prior = 3.0
+        c.row.verdict_weight = 4.0
         c.mixture.inspect = {"weight": 0.8}
         c.mixture.pair_difference = {"weight": 0.1}
         c.mixture.odd_one_out = {"weight": 0.05}

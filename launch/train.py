@@ -81,7 +81,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     # ---- State, on the mesh from its first moment ----
     rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
     optimizer = make_optimizer(
-        rate, **{k: config.optimizer[k] for k in ("b1", "b2", "weight_decay", "clip", "moments")}
+        rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments")}
     )
 
     def fresh(params):
@@ -151,7 +151,9 @@ def rate_at(config: ml_collections.ConfigDict, step: int) -> float:
 def row_shape(config: ml_collections.ConfigDict) -> RowShape:
     r = config.row
     lanes = Lanes(r.prefix, tuple(tuple(group) for group in r.lanes)) if r.lanes else None
-    return RowShape(r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes)
+    return RowShape(
+        r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes, r.verdict_weight
+    )
 
 
 def check(config: ml_collections.ConfigDict) -> None:

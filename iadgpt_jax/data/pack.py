@@ -31,6 +31,7 @@ class RowShape:
     targets: int
     mask_side: int
     lanes: Lanes | None = None
+    verdict_weight: float = 1.0  # of a scored block's first answer token in the answer loss; other targets weigh 1
 
     def __post_init__(self):
         if self.lanes and self.slots != self.lanes.slots:
@@ -169,10 +170,10 @@ def _write(arrays, row, segment, encoded, shared_at, block_at, image, maps, targ
     maps_of = []
     for number, (block, start) in enumerate(zip(encoded.blocks, block_at, strict=True), start=1):
         lay(block.segment, start, number, shared_at + block.limit)
-        for offset, token in block.targets:
+        for number_of, (offset, token) in enumerate(block.targets):
             arrays["target_slots"][row, target] = start + offset
             arrays["target_ids"][row, target] = token
-            arrays["target_weights"][row, target] = 1.0
+            arrays["target_weights"][row, target] = shape.verdict_weight if block.scored and not number_of else 1.0
             target += 1
         if not (block.keyword_rows or block.scored):
             maps_of.append(-1)

@@ -153,7 +153,8 @@ PRESETS = {
             depth=8, width=64, mlp=128, heads=4, window=56, full_blocks=(1, 3, 5, 7), out=128
         ),
         language=LanguageConfig(
-            depth=4, width=128, mlp=384, heads=4, kv_heads=2, vocab=1536, tied=True, mrope_section=(4, 6, 6)
+            depth=4, width=128, mlp=384, heads=4, kv_heads=2, vocab=1536, tied=True, mrope_section=(4, 6, 6),
+            rope_theta=2.0,  # on a grid of 4 × 4 tokens neighbours must differ in phase
         ),
         tokens=SpecialTokens(
             end_of_text=0, chat_start=1, chat_end=2, vision_start=3, vision_end=4, image=5

@@ -1,4 +1,4 @@
-"""AdamW under a warmed-up cosine, clipped, over the parameters a stage trains.
+"""AdamW (or Muon) under a warmed-up cosine, clipped, over the parameters a stage trains.
 
 A stage names what it freezes by a regular expression over parameter paths such as
 "vision/groups/full/block/mlp/up/kernel". Frozen leaves have no gradient and no optimizer state.
@@ -10,6 +10,7 @@ import re
 
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from flax import traverse_util
 
 from iadgpt_jax.errors import InputError
@@ -45,14 +46,47 @@ def schedule(peak: float, steps: int, warmup: int, floor: float) -> optax.Schedu
 
 
 def make_optimizer(
-    rate: optax.Schedule, *, b1: float, b2: float, weight_decay: float, clip: float, moments: str = "float32"
-) -> optax.GradientTransformation:
-    """Decay touches matrices only: not norms, biases or gates, whatever axes scanning stacks in front of them."""
+    rate: optax.Schedule, *, kind: str = "adamw", b1: float, b2: float, weight_decay: float, clip: float,
+    moments: str = "float32",
+) -> optax.GradientTransformation:  # fmt: skip
+    """AdamW, or "muon": orthogonalised momentum for the matrices of the blocks, AdamW for everything else, at one rate.
+
+    Decay touches matrices only: not norms, biases or gates, whatever axes scanning stacks in front of them.
+
+    Raises:
+      InputError: another kind.
+    """
 
     def decays(params):
         return {path: path.endswith(("kernel", "embedding", "head", "patch_embed")) for path in params}
 
-    return optax.chain(
-        optax.clip_by_global_norm(clip),
-        optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decays, mu_dtype=jnp.dtype(moments)),
-    )
+    dtype = jnp.dtype(moments)
+    if kind == "adamw":
+        update = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decays, mu_dtype=dtype)
+    elif kind == "muon":
+        update = optax.contrib.muon(
+            rate, weight_decay=weight_decay, weight_decay_mask=decays, adam_weight_decay=weight_decay, adam_b1=b1,
+            adam_b2=b2, mu_dtype=dtype, muon_weight_dimension_numbers=muon_matrices, consistent_rms=0.2,
+        )  # fmt: skip
+    else:
+        raise InputError(f"config.optimizer.kind is {kind!r}: choose adamw or muon")
+    return optax.chain(optax.clip_by_global_norm(clip), update)
+
+
+# Axes from the end: (inputs, outputs). Axes in front of them are stacks of layers, or of q, k and v.
+_MATRICES = {"qkv/kernel": ((-4,), (-2, -1)), "out/kernel": ((-3, -2), (-1,)), "mlp/": ((-2,), (-1,))}
+_MATRICES |= {f"attention/{name}/kernel": ((-3,), (-2, -1)) for name in "qkv"}
+
+
+def muon_matrices(params) -> dict[str, optax.contrib.MuonDimensionNumbers | None]:
+    """Which axes of each leaf form a matrix; None: not one of the blocks' matrices."""
+
+    def of(path: str, leaf):
+        for part, (inputs, outputs) in _MATRICES.items():
+            if part in path and path.endswith("kernel"):
+                return optax.contrib.MuonDimensionNumbers(
+                    tuple(axis % leaf.ndim for axis in inputs), tuple(axis % leaf.ndim for axis in outputs)
+                )
+        return None
+
+    return {path: of(path, leaf) for path, leaf in params.items()}

@@ -48,23 +48,27 @@ class OddOneOut(_OverCategories):
 class PairDifference(_OverCategories):
     """Region level: a pair of images of one product; where do they differ, or do they at a named place?
 
-    Several second images share the first. With `maps`, the first question is the detection question and its attention
-    map is supervised: from scratch, showing where teaches sooner than telling where.
+    Several second images share the first. With `maps`, the question is the detection question and its attention map is
+    supervised: from scratch, showing where teaches sooner than telling where. A share `twins` of the second images is
+    the first itself, half of them with a pasted defect: there is nothing to see but the difference, which is how
+    comparing is learned before poses and light get in its way.
     """
 
-    def __init__(self, source: Source, *, pairs: int = 3, maps: bool = False, **options):
+    def __init__(self, source: Source, *, pairs: int = 3, maps: bool = False, twins: float = 0.0, **options):
         super().__init__(source, **options)
-        self.pairs, self.maps = pairs, maps
+        self.pairs, self.maps, self.twins = pairs, maps, twins
 
     def instance(self, index: int, rng: np.random.Generator) -> Instance:
         shelf, view = self.shelf(index), View.draw(rng)
         first, *others = pick(rng, shelf.good, 1 + self.pairs)
         blocks = []
         for other in others:
+            twin = rng.random() < self.twins
+            shown, synthetic = (first, 1.0) if twin else (other, self.synthetic)
             if rng.random() < 0.5:
-                sample = defective(self.source, shelf, other, view, rng, self.synthetic)
+                sample = defective(self.source, shelf, shown, view, rng, synthetic)
             else:
-                sample = load(self.source, other, view)
+                sample = load(self.source, shown, view)
             blocks.append(self._block(sample, rng))
         return Instance("pair_difference", tuple(blocks), (load(self.source, first, view).image,))
 

@@ -11,5 +11,6 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     if size == "tiny":
         c.steps = 300
         c.optimizer.rate = 3e-4
-        c.loss = {"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0, "binary_focal": 0.0, "prior": 0.0}
+        c.loss.dice_abnormal = c.loss.dice_normal = 1.0
+        c.loss.binary_focal = c.loss.prior = 0.0
     return c

@@ -19,14 +19,14 @@ DATASETS = "procedural:held_out, a folder in MVTec layout, or one written by too
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", required=True, help="training workdir, one step of it, or a Hugging Face directory")
+    parser.add_argument("--checkpoint", required=True, help="a training workdir, one step of it, or a hub directory")
     parser.add_argument("--dataset", required=True, help=DATASETS)
     parser.add_argument("--shots", default="1,2,4", help="numbers of references, comma-separated (default %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="reference draws (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws and of procedural products")
     parser.add_argument("--categories", default="", help="only these, comma-separated")
     parser.add_argument("--references", default="own", choices=("own", "wrong", "none"), help="or a control")
-    parser.add_argument("--ratio", type=float, default=1.0, help="compression r of further references (default %(default)s)")
+    parser.add_argument("--ratio", type=float, default=1.0, help="token compression r of references after the first")
     parser.add_argument("--side", type=int, default=0, help="image side in pixels; 0: as in training")
     parser.add_argument("--full", action="store_true", help="also pixel AP, F1-max and AUPRO")
     parser.add_argument("--out", required=True, help="metrics.json and protocol.json go here")

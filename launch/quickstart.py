@@ -104,8 +104,8 @@ def main() -> None:
     write_report(
         workdir / "report.html",
         title="IADGPT quickstart",
-        lede="A small IADGPT, trained from scratch on procedural products, inspects products it has never seen, from one, "
-        "two or four good examples.",
+        lede="A small IADGPT, trained from scratch on procedural products, inspects products it has never seen, "
+        "from one, two or four good examples.",
         results=results,
         curves={name: curves(workdir / name) for name in STAGES},
         roc=measured.roc,
@@ -135,7 +135,7 @@ def facts(args: argparse.Namespace, results: dict) -> dict[str, str]:
         "wall time": f"{results['wall_seconds']:.0f} s, of it training {results['training_seconds']:.0f} s",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": ", ".join(f"{name} {metadata.version(name)}" for name in packages),
-        "products": f"{800} training categories, {HELD_OUT['categories']} held out, a quarter of them of unseen families",
+        "products": f"800 training categories, {HELD_OUT['categories']} held out, a quarter of them of unseen families",
         "export": results["export"]["note"] or "equal to stock transformers",
     }
 

@@ -20,7 +20,8 @@ from iadgpt_jax.models.config import ModelConfig
 
 @dataclass
 class Segment:
-    """A run of decoder slots. image: index into Encoded.images, -1 for text; image_token: which kept token stands here."""
+    """A run of decoder slots. image: index into Encoded.images, -1 for text; image_token: which kept token stands
+    here."""
 
     tokens: list[int] = field(default_factory=list)
     positions: list[tuple[int, int, int]] = field(default_factory=list)

@@ -41,7 +41,7 @@ def generate_answers(
     seed: int = 0,
     watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> Answers:
-    """Ask what is wrong with `per_category` queries of every plan, half of them defective, against all its references."""
+    """Ask what is wrong with `per_category` queries of every plan, half of them defective, against all references."""
     encoder = Encoder(loaded.config, loaded.tokenizer)
     special = loaded.config.tokens
     dtype = jnp.dtype(loaded.info.get("config", {}).get("dtype", "float32"))

@@ -81,8 +81,9 @@ def pooled(draws: Draws, shots: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gallery(
-    source: Source, held_out: HeldOut, shots: int, answers: Answers | None, hits: int = 8, misses: int = 6, seed: int = 0
-) -> list[GalleryItem]:
+    source: Source, held_out: HeldOut, shots: int, answers: Answers | None, hits: int = 8, misses: int = 6,
+    seed: int = 0,
+) -> list[GalleryItem]:  # fmt: skip
     """Inspections of the first draw at `shots`, drawn at random among hits and among misses, two hits on good parts.
 
     A hit is a right verdict at p = ½. Where an explanation was generated (`answers`) it follows the verdict.

@@ -91,7 +91,7 @@ class ModelConfig:
     tokens: SpecialTokens = SpecialTokens()
     taps: bool = True
     positions: str = "qwen"
-    init: str = "normal"  # "normal": std .02 as Qwen; "compare": attention starts as matching, for training from scratch
+    init: str = "normal"  # "normal": std .02 as Qwen; "compare": attention starts as matching, to train from scratch
 
     def __post_init__(self):
         vision, language = self.vision, self.language
@@ -102,7 +102,9 @@ class ModelConfig:
                 "set taps=False to run it as plain Qwen2.5-VL"
             )
         if vision.out != language.width:
-            raise InputError(f"model {self.name!r}: vision.out {vision.out} differs from language.width {language.width}")
+            raise InputError(
+                f"model {self.name!r}: vision.out {vision.out} differs from language.width {language.width}"
+            )
         if language.width % language.heads or language.heads % language.kv_heads:
             raise InputError(
                 f"model {self.name!r}: width {language.width} must divide by heads {language.heads}, "
@@ -116,7 +118,9 @@ class ModelConfig:
         if vision.width % vision.heads or (vision.width // vision.heads) % 4:
             raise InputError(f"model {self.name!r}: vision.width / vision.heads must be a multiple of 4")
         if vision.window % (vision.patch * vision.merge):
-            raise InputError(f"model {self.name!r}: window {vision.window} is not a multiple of a merged token's pixels")
+            raise InputError(
+                f"model {self.name!r}: window {vision.window} is not a multiple of a merged token's pixels"
+            )
         if self.positions not in ("qwen", "aligned"):
             raise InputError(f"model {self.name!r}: positions is {self.positions!r}; choose 'qwen' or 'aligned'")
         if self.init not in ("normal", "compare"):

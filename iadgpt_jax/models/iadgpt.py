@@ -57,7 +57,7 @@ class Rows(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """hidden [B, S, E]; logit and probability maps float32[B, M, 2, N] (abnormal, normal), or None without map queries."""
+    """hidden [B, S, E]; logit and probability maps float32[B, M, 2, N] (abnormal, normal), None without map queries."""
 
     hidden: jax.Array
     logit_maps: jax.Array | None
@@ -75,7 +75,7 @@ class IADGPT(nn.Module):
         self.language = Decoder(c.language, c.init, self.remat)
 
     def see(self, patches, grid):
-        """Vision tower over row slots: uint8[B, I, P, C], int32[B, I, 2] -> (tokens [B, I, N, E], valid bool[B, I, N])."""
+        """Vision tower over row slots: uint8[B, I, P, C], int32[B, I, 2] -> tokens [B, I, N, E], bool[B, I, N]."""
         batch, images = patches.shape[:2]
         tokens, valid = self.vision(patches.reshape(-1, *patches.shape[2:]), grid.reshape(-1, 2))
         return tokens.reshape(batch, images, *tokens.shape[1:]), valid.reshape(batch, images, -1)
@@ -137,7 +137,7 @@ class IADGPT(nn.Module):
     def step(self, tokens, positions, mask, write_at, cache):
         """New tokens against the cache, into whose slots from `write_at` on their keys and values go.
 
-        tokens, positions int32[B, M]: one token of each of a row's M answers; mask bool[B, M, T] over the cache's slots.
+        tokens, positions int32[B, M]: one token of each of a row's M answers; mask bool[B, M, T] over cache slots.
         Returns (logits float32[B, M, V], cache).
         """
         x = self.language.embed(tokens, self.dtype)

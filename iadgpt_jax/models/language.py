@@ -55,7 +55,7 @@ def keyword_rows(q, k, maps: MapRows):
     everything the row sees (paper eq. 5's A^l, before the mean over keywords and layers).
     """
     batch, queries, rows = maps.rows.shape
-    heads, width = q.shape[2], q.shape[3]
+    width = q.shape[3]
     flat = maps.rows.reshape(batch, -1)
     q_rows = jnp.take_along_axis(q, flat[..., None, None], axis=1)
     q_rows = q_rows.reshape(batch, queries * rows, k.shape[2], -1, width)
@@ -64,8 +64,8 @@ def keyword_rows(q, k, maps: MapRows):
     total = jax.nn.logsumexp(jnp.where(visible, logits, MASKED), axis=-1, keepdims=True)
     columns = (maps.start[..., None] + maps.columns).reshape(batch, 1, 1, queries, 1, -1)
     logits = logits.reshape(batch, k.shape[2], -1, queries, rows, k.shape[1])
-    # The N columns of an unused query, or past an image below the budget, may lie outside the row or be invisible to it.
-    # Nothing reads them, but they must stay finite (an infinity times a weight of 0 is NaN): hence clip and minimum.
+    # The N columns of an unused query, or past an image below the budget, may lie outside the row or be invisible to
+    # it. Nothing reads them, but they must stay finite (infinity times a weight of 0 is NaN): hence clip and minimum.
     at_image = jnp.take_along_axis(logits, columns, axis=-1, mode="clip")
     probability = jnp.exp(jnp.minimum(at_image - total.reshape(*logits.shape[:-1], 1), 0.0))
     return at_image.mean(axis=(1, 2)), probability.mean(axis=(1, 2))
@@ -127,8 +127,8 @@ class DecoderGroup(nn.Module):
         stored = None
         if inner:
             scan = nn.scan(
-                layer, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0), length=inner,
-                metadata_params={nn.PARTITION_NAME: None},
+                layer, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0),
+                length=inner, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
             x, (stored, _) = scan(self.config, self.init_kind, name="plain")(x, inputs._replace(maps=None), plain_cache)
         x, (last, maps) = layer(self.config, self.init_kind, name="tapped")(x, inputs, last_cache)
@@ -150,8 +150,8 @@ class Decoder(nn.Module):
             head = nn.with_logical_partitioning(kernel_init(self.init_kind, c.width), ("vocab", "embed"))
             self.head = self.param("head", head, (c.vocab, c.width))
         self.groups = nn.scan(
-            DecoderGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0), length=c.groups,
-            metadata_params={nn.PARTITION_NAME: None},
+            DecoderGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0),
+            length=c.groups, metadata_params={nn.PARTITION_NAME: None},
         )(c, self.init_kind, self.remat)  # fmt: skip
         self.norm = RMSNorm(c.eps)
 

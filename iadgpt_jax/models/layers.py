@@ -27,7 +27,7 @@ class RMSNorm(nn.Module):
 
 
 class Project(nn.Module):
-    """A linear map over the last `inputs` axes of x to `shape`, e.g. [..., E] -> [..., H, D]. Axes are logical names."""
+    """A linear map over the last `inputs` axes of x to `shape`: [..., E] -> [..., H, D], say. Axes: logical names."""
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]  # inputs first, then outputs
@@ -52,7 +52,7 @@ class Project(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) · up(x)); two projections, not one fused: XLA runs them faster on CPU and no slower elsewhere."""
+    """down(silu(gate(x)) · up(x)); two projections, not one fused: XLA runs them faster on CPU, no slower elsewhere."""
 
     mlp: int
     embed_axis: str

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def vision_angles(patch_hw, head_width: int, theta: float = 10000.0):
-    """Angles of the ViT. patch_hw int32[..., 2] (row, column in patches) -> float32[..., D/2]: rows first, then columns."""
+    """Angles of the ViT. patch_hw int32[..., 2] (row, column in patches) -> float32[..., D/2]: rows, then columns."""
     frequencies = 1.0 / theta ** (np.arange(0, head_width // 2, 2, dtype=np.float32) / (head_width // 2))
     angles = patch_hw[..., None].astype(jnp.float32) * frequencies
     return angles.reshape(*angles.shape[:-2], -1)

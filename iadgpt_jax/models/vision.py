@@ -67,7 +67,8 @@ class VisionAttention(nn.Module):
     def __call__(self, x, cos, sin, valid):
         """x[M, L, E] attends within each of M sequences; valid bool[M, L]; cos, sin float32[M, L, D/2]."""
         heads, width = self.config.heads, self.config.width // self.config.heads
-        qkv = Project((3, heads, width), ("vision", None, "vision_heads", None), True, init_kind=self.init_kind, name="qkv")(x)
+        axes = ("vision", None, "vision_heads", None)
+        qkv = Project((3, heads, width), axes, True, init_kind=self.init_kind, name="qkv")(x)
         q, k, v = rotate(qkv[..., 0, :, :], cos, sin), rotate(qkv[..., 1, :, :], cos, sin), qkv[..., 2, :, :]
         logits = jnp.einsum("mqhd,mkhd->mhqk", q, k, preferred_element_type=jnp.float32) * width**-0.5
         weights = jax.nn.softmax(jnp.where(valid[:, None, None, :], logits, -1e30), axis=-1).astype(x.dtype)
@@ -83,7 +84,8 @@ class VisionBlock(nn.Module):
     @nn.compact
     def __call__(self, x, cos, sin, valid):
         eps = self.config.eps
-        x += VisionAttention(self.config, self.init_kind, name="attention")(RMSNorm(eps, name="norm1")(x), cos, sin, valid)
+        attention = VisionAttention(self.config, self.init_kind, name="attention")
+        x += attention(RMSNorm(eps, name="norm1")(x), cos, sin, valid)
         mlp = SwiGLU(self.config.mlp, "vision", "vision_mlp", True, self.init_kind, name="mlp")
         return x + mlp(RMSNorm(eps, name="norm2")(x))
 
@@ -174,8 +176,8 @@ class VisionTower(nn.Module):
         windowed = tuple(a.reshape(images * budget // per_window, per_window, *a.shape[2:]) for a in full)
         if config.regular:
             scan = nn.scan(
-                VisionGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=GROUPS,
-                metadata_params={nn.PARTITION_NAME: None},
+                VisionGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
+                length=GROUPS, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
             x, taps = scan(config, self.init_kind, self.remat, name="groups")(x, (windowed, full))
         else:

@@ -1,4 +1,4 @@
-"""Stage 1: describe a product. Three descriptions of one image share it (paper: shape, material and structure, surface)."""
+"""Stage 1: describe a product. Three descriptions share one image (paper: shape, material and structure, surface)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from iadgpt_jax.data.tasks.query import defective, load, place
 class _OverCategories:
     """Shared by the three: `visits` instances per category and epoch, CutPaste beside real defects."""
 
-    def __init__(self, source: Source, *, categories=None, synthetic: float = 0.1, visits: int = 8, least_good: int = 2):
+    def __init__(
+        self, source: Source, *, categories=None, synthetic: float = 0.1, visits: int = 8, least_good: int = 2
+    ):  # fmt: skip
         self.source, self.synthetic, self.visits = source, synthetic, visits
         self.shelves = shelves(source, categories, least_good)
 

@@ -28,7 +28,7 @@ class Turn:
 @dataclass(frozen=True)
 class Block:
     """Own images uint8[H, W, 3] (the last one is the query), then turns. `keywords`: read the query's map from the
-    first question. `mask` uint8[H, W]: supervises that map. `scored`: the first answer is the verdict of a detection."""
+    first question. `mask` uint8[H, W]: supervises that map. `scored`: the first answer is a detection's verdict."""
 
     turns: tuple[Turn, ...]
     images: tuple[np.ndarray, ...] = ()

@@ -20,7 +20,9 @@ def load(source: Source, index: int, view: View) -> Sample:
     return replace(sample, image=view.image(sample.image), mask=mask)
 
 
-def defective(source: Source, shelf: Shelf, good: int, view: View, rng: np.random.Generator, synthetic: float) -> Sample:
+def defective(
+    source: Source, shelf: Shelf, good: int, view: View, rng: np.random.Generator, synthetic: float
+) -> Sample:
     """A defective sample of a shelf: with probability `synthetic`, and wherever no real one is at hand, the good sample
     at index `good` with a pasted patch."""
     if shelf.defective and rng.random() >= synthetic:

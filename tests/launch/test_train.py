@@ -155,7 +155,7 @@ FAULTS = {
     "no configuration": ([], "--config", "configs/stageN.py:SIZE"),
     "missing configuration": (["--config=configs/stage9.py:tiny"], "stage9.py", "configs/stageN.py:SIZE"),
     "unknown size": (["--config=configs/stage1.py:huge"], "'huge'", ":tiny, :3b or :7b"),
-    "folder without images": (["--config=configs/stage3.py:tiny", "--config.source=tests"], "no images", "train/good"),
+    "folder without images": (["--config=configs/stage3.py:tiny", "--config.source=configs"], "no images", "train/good"),
     "missing folder": (["--config=configs/stage3.py:tiny", "--config.source=nowhere"], "nowhere", "procedural"),
     "missing start": (["--config=configs/stage3.py:tiny", "--config.init_from=gone"], "gone", "does not exist"),
     "workdir is a file": (["--config=configs/stage3.py:tiny", "--workdir=Makefile"], "Makefile", "another path"),

@@ -10,7 +10,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c.stage = 1
     c.mixture.describe = {"weight": 1.0}
     if size == "tiny":
-        c.steps = 200
+        c.steps = 100
         c.rows, c.instances = 4, 16
         c.row.images = 4
         laned(c, 128, (12, 28))

@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs.common import common, laned
+from configs.common import common, from_scratch, laned
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
@@ -13,21 +13,16 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c.mixture.irregular_region = {"weight": 0.3}
     c.mixture.describe = {"weight": 0.6}  # 50 % of stage 1's 1 M beside 800 k
     if size == "tiny":
-        c.steps = 500
-        c.optimizer.rate = 1.5e-3
-        # From scratch a supervised map teaches comparison long before words do (DESIGN.md §4).
-        c.mixture.pair_difference = {"weight": 0.7, "pairs": 6, "maps": True, "twins": 0.6}
-        c.mixture.odd_one_out = {"weight": 0.1}
-        c.mixture.irregular_region = {"weight": 0.1}
-        c.mixture.describe = {"weight": 0.1}
-        c.map_space = "logit"
-        c.loss.dice_abnormal = c.loss.dice_normal = 0.5
-        c.loss.binary_focal = 1.0
-        c.loss.prior = 3.0
-        c.row.verdict_weight = 4.0
-        c.rows, c.instances = 8, 11
+        c.steps = 350
+        # From scratch a supervised map teaches comparison long before words do (DESIGN.md §4), and twins before poses.
+        c.mixture.pair_difference = {"weight": 0.78, "pairs": 6, "maps": True, "twins": 0.7}
+        c.mixture.odd_one_out = {"weight": 0.07}
+        c.mixture.irregular_region = {"weight": 0.07}
+        c.mixture.describe = {"weight": 0.08}
+        from_scratch(c)
+        c.rows, c.instances = 8, 9
         c.row.images = 10
-        laned(c, 88, (6, 40), (1, 64))
+        laned(c, 120, (6, 40), (1, 64))
     else:
         c.optimizer.rate = 1e-5
         c.instances, c.rows = 32, 16

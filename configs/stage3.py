@@ -1,8 +1,9 @@
-"""Stage 3, inspection: verdict, map and reasons from 1, 2 or 4 references, with 80 % of stage 2. The ViT is frozen."""
+"""Stage 3, inspection: verdict, map and reasons from 1, 2 or 4 references, with 80 % of stage 2. The ViT is frozen
+(not in the tiny stage 3, which has to learn to see first; its finish freezes it)."""
 
 import ml_collections
 
-from configs.common import common, laned
+from configs.common import common, from_scratch, laned
 
 VIT = r"^vision/(groups|patch_embed|block_)"  # gates, merger and decoder train
 
@@ -18,18 +19,15 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c.mixture.irregular_region = {"weight": 0.14}
     c.row.images = 11  # four references and seven queries
     if size == "tiny":
-        c.steps = 1700
-        c.map_space = "logit"
-        c.loss.dice_abnormal = c.loss.dice_normal = 0.5
-        c.loss.binary_focal = 1.0
-        c.loss.prior = 3.0
-        c.row.verdict_weight = 4.0
+        c.steps = 1350
+        c.frozen = ""  # no pretrained ViT to keep; configs/stage3_finish.py freezes it
+        from_scratch(c)
         c.mixture.inspect = {"weight": 0.8}
-        c.mixture.pair_difference = {"weight": 0.1}
-        c.mixture.odd_one_out = {"weight": 0.05}
-        c.mixture.irregular_region = {"weight": 0.05}
+        c.mixture.pair_difference = {"weight": 0.04, "pairs": 6, "maps": True, "twins": 0.5}
+        c.mixture.odd_one_out = {"weight": 0.08}
+        c.mixture.irregular_region = {"weight": 0.08}
         c.rows, c.instances = 8, 9
-        laned(c, 88, (6, 40), (1, 64))
+        laned(c, 104, (6, 40), (1, 64))
     else:
         c.optimizer.rate = 2e-6
         c.instances, c.rows = 32, 32

@@ -1,4 +1,5 @@
-"""The end of stage 3 from random weights: the same data, the maps now in the paper's form (DESIGN.md §4, eq. 5)."""
+"""The end of stage 3 from random weights: the same data, the maps now in the paper's form (DESIGN.md §4, eq. 5),
+the ViT frozen."""
 
 import ml_collections
 
@@ -9,8 +10,8 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c = stage3.get_config(size)
     c.map_space = "probability"
     if size == "tiny":
-        c.steps = 300
-        c.optimizer.rate = 3e-4
-        c.loss.dice_abnormal = c.loss.dice_normal = 1.0
-        c.loss.binary_focal = c.loss.prior = 0.0
+        c.steps = 200
+        c.frozen = stage3.VIT
+        c.optimizer.rate = 1e-3
+        c.loss.update({"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0, "binary_focal": 0.0})
     return c

@@ -15,15 +15,13 @@ import numpy as np
 
 
 class LossWeights(NamedTuple):
-    """Weights of the terms. `binary_focal` supervises S_a alone, a help for training from scratch; the paper has 0.
-    `prior`: log-odds taken off logit maps before the sigmoid, so that training need not begin by unlearning ½."""
+    """Weights of the terms. `binary_focal` supervises S_a alone, a help for training from scratch; the paper has 0."""
 
     answer: float = 1.0
     focal: float = 1.0
     dice_abnormal: float = 1.0
     dice_normal: float = 1.0
     binary_focal: float = 0.0
-    prior: float = 0.0
 
 
 def answer_loss(logits, ids, weights):
@@ -32,14 +30,14 @@ def answer_loss(logits, ids, weights):
     return (losses * weights).sum() / jnp.maximum(weights.sum(), 1.0)
 
 
-def map_scores(maps, valid, space: str, prior: float = 0.0):
+def map_scores(maps, valid, space: str):
     """Raw maps float32[B, M, 2, N] -> [S_a, S_n] in [0, 1] (eq. 5).
 
     "probability": min–max over the batch's valid maps, no gradient through the two extremes. "logit": the sigmoid of
     mean pre-softmax logits, which trains from random weights where the other does not (FACTS.md §8).
     """
     if space == "logit":
-        return jax.nn.sigmoid(maps + prior * jnp.array([-1.0, 1.0])[:, None])
+        return jax.nn.sigmoid(maps)
     shown = valid[:, :, None, None] > 0
     axes = (0, 1, 3)
     low = jax.lax.stop_gradient(jnp.where(shown, maps, jnp.inf).min(axis=axes, keepdims=True))
@@ -86,7 +84,7 @@ def map_loss(maps, masks, valid, space: str, weights: LossWeights):
 
     Returns (total, {"focal", "dice", "binary_focal"}), each a mean over valid maps.
     """
-    scores = upsample(map_scores(maps, valid, space, weights.prior), masks.shape[-1])
+    scores = upsample(map_scores(maps, valid, space), masks.shape[-1])
     abnormal, normal = scores[:, :, 0], scores[:, :, 1]
     mask = masks.astype(jnp.float32)
     count = jnp.maximum(valid.sum(), 1.0)

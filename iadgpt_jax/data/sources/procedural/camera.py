@@ -23,9 +23,9 @@ class Shot:
 
     @staticmethod
     def draw(rng: np.random.Generator, side: int, canvas_side: int) -> Shot:
-        """±4°, ±2.5 % of the side, ±2.5 % scale, a gentle warp; brightness, contrast, a slope of light, noise."""
-        angle, scale = np.deg2rad(rng.uniform(-4, 4)), 1 + rng.uniform(-0.025, 0.025)
-        dx, dy = rng.uniform(-0.05, 0.05, 2)
+        """±2.5°, ±1.5 % of the side, ±1.5 % scale, a gentle warp; brightness, contrast, a slope of light, noise."""
+        angle, scale = np.deg2rad(rng.uniform(-2.5, 2.5)), 1 + rng.uniform(-0.015, 0.015)
+        dx, dy = rng.uniform(-0.03, 0.03, 2)
         c, s = np.float32(np.cos(angle) / scale), np.float32(np.sin(angle) / scale)
         x, y = grid(side)
         half = np.float32(canvas_side / 2)

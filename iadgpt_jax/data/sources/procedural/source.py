@@ -23,7 +23,7 @@ from iadgpt_jax.data.sources.sample import Record, Sample
 
 _VISIBLE = 0.06  # a pixel is defective where a channel changes by more than this share of the range
 _SMALL = 0.08  # share of deliberately small defects
-_NORMAL_AREA, _NORMAL_CONTRAST = (0.012, 0.20), 0.15
+_NORMAL_AREA, _NORMAL_CONTRAST = (0.015, 0.20), 0.18
 _SMALL_AREA, _SMALL_CONTRAST = (0.0012, 0.012), 0.20
 _ATTEMPTS = 10
 
@@ -61,7 +61,7 @@ def render(design: Design, instance: int, defective: bool, side: int) -> Pair:
     (low, high), contrast_floor = (_SMALL_AREA, _SMALL_CONTRAST) if small else (_NORMAL_AREA, _NORMAL_CONTRAST)
     kinds = [kind for kind in design.kinds() if not (small and kind in (*PART_KINDS, "bend"))]
     kind = kinds[rng.integers(len(kinds))]
-    size, strength = float(rng.uniform(0.05, 0.12) if small else rng.uniform(0.25, 0.75)), float(rng.uniform(0.45, 1))
+    size, strength = float(rng.uniform(0.05, 0.12) if small else rng.uniform(0.35, 1.0)), float(rng.uniform(0.55, 1))
     for attempt in range(2 * _ATTEMPTS):
         if attempt == _ATTEMPTS // 2 and kind in PART_KINDS or attempt == _ATTEMPTS:  # fall back to a plain spot
             kind, size, strength = "hole", 0.12 if small else 0.5, 1.0

@@ -5,6 +5,7 @@ Only `InputError` is shown that way. Everything else is a bug and keeps its trac
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 class InputError(Exception):
     """The input is at fault: a path, a file, a flag or a configuration value. The message is one line:
     what is wrong, where, and what to do about it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose faults are InputErrors, so a mistyped flag is one line too."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}; see --help")
 
 
 @contextlib.contextmanager

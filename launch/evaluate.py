@@ -1,58 +1,67 @@
 """Evaluate a checkpoint by the few-shot protocol: image and pixel AUROC per category, mean ± std over reference draws.
 
     python launch/evaluate.py --checkpoint=DIR --dataset=NAME --shots=1,2,4 --seeds=5 --out=DIR
+
+Writes OUT/metrics.json (what was measured) and OUT/protocol.json (which images were references and queries, by name).
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":  # found from a clone that is not installed, too
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import json
-import os
 
-from iadgpt_jax.errors import InputError, clear_errors
+from absl import logging
 
-DATASETS = "procedural:held_out, a folder in MVTec layout, or one written by tools/prepare_data.py"
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", required=True, help="a training workdir, one step of it, or a hub directory")
-    parser.add_argument("--dataset", required=True, help=DATASETS)
-    parser.add_argument("--shots", default="1,2,4", help="numbers of references, comma-separated (default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="reference draws (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws and of procedural products")
-    parser.add_argument("--categories", default="", help="only these, comma-separated")
-    parser.add_argument("--references", default="own", choices=("own", "wrong", "none"), help="or a control")
-    parser.add_argument("--ratio", type=float, default=1.0, help="token compression r of references after the first")
-    parser.add_argument("--side", type=int, default=0, help="image side in pixels; 0: as in training")
-    parser.add_argument("--full", action="store_true", help="also pixel AP, F1-max and AUPRO")
-    parser.add_argument("--out", required=True, help="metrics.json and protocol.json go here")
-    return parser.parse_args(arguments)
+from iadgpt_jax.data.sources import DATASETS, open_source
+from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.infer.load import kind_of
+from iadgpt_jax.progress import progress
 
 
 @clear_errors()
-def main() -> None:
-    args = parse()
-    shots = numbers(args.shots)
-    categories = tuple(name for name in args.categories.split(",") if name)
+def main(arguments: Sequence[str] | None = None) -> None:
+    logging.set_verbosity(logging.ERROR)
+    args = parse(arguments)
 
-    # ---- Data first: a wrong path should not wait for a model ----
-    from iadgpt_jax.data.sources import open_source
-
-    open_source(args.dataset, side=args.side or None, seed=args.seed, procedural_categories=32)
+    # ---- What is asked for, checked before a model is loaded ----
+    kind_of(args.checkpoint)
+    shots, categories = numbers(args.shots), [name for name in args.categories.split(",") if name]
+    if args.seeds < 1:
+        raise InputError(f"--seeds={args.seeds}: at least one reference draw is needed")
+    if not 0 < args.ratio <= 1:
+        raise InputError(f"--ratio={args.ratio}: choose a share of tokens above 0 and at most 1")
+    open_at = partial(open_source, args.dataset, seed=args.seed)
+    source = open_at(side=None)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
 
     from iadgpt_jax.evaluate.evaluator import Evaluator
+    from iadgpt_jax.evaluate.protocol import draw_plans
     from iadgpt_jax.evaluate.table import render_table, summary_rows
     from iadgpt_jax.infer.load import load_any
-    from iadgpt_jax.progress import progress
 
-    # ---- Model ----
+    plans = draw_plans(source, shots, 0, args.seed, args.references, categories)
+    asked = f"categories: {len(plans)}; shots: {args.shots}; draws: {args.seeds}; references: {args.references}"
+    say(f"{args.dataset}: {sum(len(plan.queries) for plan in plans)} images to inspect ({asked})")
+
+    # ---- Model, and images of the size it was trained on ----
+    say(f"loading {args.checkpoint}")
     loaded = load_any(args.checkpoint)
     side = args.side or loaded.info["image_side"]
-    source = open_source(args.dataset, side=side, seed=args.seed, procedural_categories=32)
+    unit = loaded.config.vision.patch * loaded.config.vision.merge
+    if side < unit or side % unit:
+        raise InputError(f"--side={side}: choose a multiple of {unit}, or 0 for that of training")
+    source = open_at(side=side)
 
     # ---- Score ----
     evaluator = Evaluator(loaded, source, shots, ratio=args.ratio)
@@ -62,20 +71,38 @@ def main() -> None:
     )  # fmt: skip
 
     # ---- Say ----
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     results = {
         "shots": {str(k): draws.summary[k] for k in shots},
         "dataset": args.dataset, "checkpoint": str(args.checkpoint), "step": loaded.step, "seeds": args.seeds,
-        "references": args.references, "ratio": args.ratio, "side": side, "smoothing": "none",
+        "seed": args.seed, "references": args.references, "ratio": args.ratio, "side": side, "smoothing": "none",
     }  # fmt: skip
-    write_json(out / "metrics.json", results)
-    write_json(out / "protocol.json", protocol(source, draws))
+    write_json(args.out / "metrics.json", results)
+    write_json(args.out / "protocol.json", protocol(source, draws, args.references))
+    if args.references != "own":
+        print(f"a control, references: {args.references}")
     print(render_table(summary_rows(results)))
-    for k in shots:
-        for name, metrics in draws.summary[k]["per_category"].items():
-            print(f"  {k}-shot {name}: " + ", ".join(f"{m} {v:.3f}" for m, v in metrics.items() if "auroc" in m))
-    print(f"wrote {out / 'metrics.json'}")
+    for name in results["shots"][str(shots[0])]["per_category"]:
+        of_shots = ((k, draws.summary[k]["per_category"][name]) for k in shots)
+        print(f"  {name}: " + "; ".join(f"{k}-shot {aurocs(metrics)}" for k, metrics in of_shots))
+    print(f"wrote {args.out / 'metrics.json'} and {args.out / 'protocol.json'}")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="DIR", help="a training workdir, a step of it, or a Hugging Face folder")
+    add("--dataset", required=True, metavar="NAME", help=DATASETS)
+    add("--shots", default="1,2,4", help="numbers of references, comma-separated (default: %(default)s)")
+    add("--seeds", type=int, default=5, help="reference draws (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the draws, and of procedural products (default: %(default)s)")
+    add("--categories", default="", metavar="A,B", help="only these (default: all)")
+    add("--references", default="own", choices=("own", "wrong", "none"),
+        help="a control: references of another category, or none (default: own)")  # fmt: skip
+    add("--ratio", type=float, default=1.0, metavar="R", help="tokens kept of references after the first (default: 1)")
+    add("--side", type=int, default=0, help="images are squashed to this square; 0: that of training (default)")
+    add("--full", action="store_true", help="also pixel AP, F1-max and AUPRO, fifty times as costly as pixel AUROC")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder for metrics.json and protocol.json")
+    return parser.parse_args(arguments)
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -88,17 +115,33 @@ def numbers(text: str) -> tuple[int, ...]:
     return values
 
 
-def protocol(source, draws) -> list[dict]:
-    """Which images served as references in every draw, by key."""
-    return [
-        {plan.category: [source[i].key for i in plan.references] for plan in plans} for plans in draws.plans
+def aurocs(metrics: dict[str, float]) -> str:
+    """ "0.912 / 0.934": image and pixel AUROC, the latter a dash where no masks are known."""
+    pixel = metrics.get("pixel_auroc")
+    return f"{metrics['image_auroc']:.3f} / " + ("–" if pixel is None else f"{pixel:.3f}")
+
+
+def protocol(source, draws, references: str) -> dict:
+    """What to repeat: the queries of every category and, per draw, its ordered references; k shots are the first k."""
+    shown = [
+        {plan.category: [source[i].key for i in plan.references if references != "none"] for plan in plans}
+        for plans in draws.plans
     ]
+    return {
+        "references": references,
+        "draws": shown,
+        "queries": {plan.category: [source[i].key for i in plan.queries] for plan in draws.plans[0]},
+    }
 
 
 def write_json(path: Path, value) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(json.dumps(value, indent=2))
     aside.replace(path)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from PIL import Image
 
 from iadgpt_jax.data.images import read_image
 from iadgpt_jax.data.tasks.prompts import ANOMALOUS_ANSWER
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.evaluate.heatmap import overlay, save_map_png16
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.load import kind_of
@@ -116,11 +116,6 @@ def readable(path: Path, result: Inspection, map_path: Path, overlay_path: Path)
         f'  what is wrong?  "{result.explanation}"\n'
         f"  where           {overlay_path}, {map_path}"
     )
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise InputError(f"{message}; see --help")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -17,17 +17,17 @@ import platform
 import time
 from importlib import import_module, metadata
 
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.data.sources import HELD_OUT, open_source
+from iadgpt_jax.errors import InputError, Parser, clear_errors
 
 STAGES = ("stage1", "stage2", "stage3", "stage3_finish")
 SHOTS = (1, 2, 4)
 DRAWS = 3
-HELD_OUT = {"split": "held_out", "categories": 32, "normal": 20, "defective": 12}
 ANSWERS_PER_CATEGORY = 6
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", default="workdir/quickstart", help="results go here (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of products, weights and draws (default %(default)s)")
     parser.add_argument("--steps_scale", type=float, default=1.0, help="scales every stage's steps, for a quick look")
@@ -46,10 +46,10 @@ def main() -> None:
     say(f"quickstart in {workdir}, seed {args.seed}")
 
     # ---- Products: training ones, and ones never trained on ----
-    from iadgpt_jax.data.sources.procedural import ProceduralSource
     from iadgpt_jax.progress import Meter, progress
 
-    source, held_out = ProceduralSource(args.seed), ProceduralSource(args.seed, **HELD_OUT)
+    source = open_source("procedural", side=None, seed=args.seed)
+    held_out = open_source("procedural:held_out", side=None, seed=args.seed)
     source.prepare(workers=2, progress=Meter("photographing training products", "categories"))
     held_out.prepare(workers=2, progress=Meter("photographing held-out products", "categories"))
 

@@ -17,6 +17,7 @@ from iadgpt_jax.data.tasks.query import place
 from iadgpt_jax.evaluate.protocol import CategoryPlan
 from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
 from iadgpt_jax.infer.generate import Generator
+from iadgpt_jax.infer.load import trained_dtype
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.train.checkpoint import LoadedModel
 
@@ -44,8 +45,8 @@ def generate_answers(
     """Ask what is wrong with `per_category` queries of every plan, half of them defective, against all references."""
     encoder = Encoder(loaded.config, loaded.tokenizer)
     special = loaded.config.tokens
-    dtype = jnp.dtype(loaded.info.get("config", {}).get("dtype", "float32"))
-    generator = Generator(IADGPT(loaded.config, dtype), loaded.params, (special.chat_end, special.end_of_text))
+    model = IADGPT(loaded.config, jnp.dtype(trained_dtype(loaded)))
+    generator = Generator(model, loaded.params, (special.chat_end, special.end_of_text))
     asked = [chosen(source, plan, per_category, seed) for plan in plans]
     texts: dict[int, str] = {}
     batches = range(0, len(plans), AT_ONCE)

@@ -14,8 +14,10 @@ from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.inspect import detect
 from iadgpt_jax.data.tasks.instance import Instance
+from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.metrics import summarize
 from iadgpt_jax.evaluate.protocol import CategoryPlan, CategoryScores, draw_plans, measure, run_draw
+from iadgpt_jax.infer.load import trained_dtype
 from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.iadgpt import IADGPT
@@ -38,14 +40,17 @@ class Evaluator:
 
     def __init__(
         self, loaded: LoadedModel, example: Source, shots: Sequence[int], *, rows: int = 8, ratio: float = 1.0,
-        dtype: str = "float32",
+        dtype: str | None = None,
     ):  # fmt: skip
-        """`example`: any source of images of the size to come; its first image sizes the rows."""
+        """`example`: any source of images of the size to come; its first image sizes the rows. `dtype` of computing;
+        default: that of training."""
+        if not loaded.config.taps:
+            raise InputError(f"model {loaded.config.name!r} carries no anomaly maps (taps=False), so it cannot inspect")
         self.loaded, self.shots, self.rows, self.ratio = loaded, tuple(shots), rows, ratio
         self.encoder = Encoder(loaded.config, loaded.tokenizer)
         self.shape = self._row_shape(example)
         normal, anomalous = (loaded.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
-        model = IADGPT(loaded.config, jnp.dtype(dtype))
+        model = IADGPT(loaded.config, jnp.dtype(dtype or trained_dtype(loaded)))
         self._score = jax.jit(make_score(model, self.shape.lanes, normal, anomalous, loaded.info["map_space"]))
 
     def _row_shape(self, example: Source) -> RowShape:

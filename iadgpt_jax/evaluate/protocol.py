@@ -51,10 +51,12 @@ def draw_plans(
     """The plans of one draw. `references`: "own" category's, a "wrong" category's (the next one's), or "none" shown.
 
     References come from good samples of the train split where the source has one, otherwise from the first
-    REFERENCE_POOL good ones; queries are all other test samples.
+    REFERENCE_POOL good ones; queries are all other test samples. What is drawn for a category does not depend on which
+    others are evaluated (`categories`; empty: all).
 
     Raises:
-      InputError: a category has too few good samples, or its queries are all of one kind.
+      InputError: a category is unknown, has too few good samples or queries of one kind only, or there is no other
+        category to lend wrong references.
     """
     if references not in CONTROLS:
         raise ValueError(f"references={references!r}: choose one of {CONTROLS}")
@@ -62,19 +64,21 @@ def draw_plans(
     queries: dict[str, list[int]] = {}
     has_train = any(record.split == "train" for record in source.records)
     for index, record in enumerate(source.records):
-        if categories and record.category not in categories:
-            continue
         pool, rest = pools.setdefault(record.category, []), queries.setdefault(record.category, [])
         spare = record.split == "train" if has_train else len(pool) < REFERENCE_POOL
         if not record.defective and spare:
             pool.append(index)
         elif record.split != "train":
             rest.append(index)
-    if missing := sorted(set(categories or ()) - set(pools)):
-        raise InputError(f"source {source.name} has no category {', '.join(missing)}")
     names, most = list(pools), max(shots)
+    if unknown := sorted(set(categories or ()) - set(names)):
+        raise InputError(f"source {source.name} has no category {', '.join(unknown)}; it has {', '.join(names)}")
+    if references == "wrong" and len(names) < 2:
+        raise InputError(f"source {source.name} holds {names[0]} alone: no other category can lend wrong references")
     plans = []
     for number, name in enumerate(names):
+        if categories and name not in categories:
+            continue
         lender = names[(number + 1) % len(names)] if references == "wrong" else name
         pool = pools[lender]
         kinds = {source.records[i].defective for i in queries[name]}

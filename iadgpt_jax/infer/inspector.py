@@ -28,7 +28,7 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.buckets import row_shape
 from iadgpt_jax.infer.generate import Generator, Sampling
 from iadgpt_jax.infer.inspection import Inspection
-from iadgpt_jax.infer.load import load_any
+from iadgpt_jax.infer.load import load_any, trained_dtype
 from iadgpt_jax.infer.messages import Messages, parts_of, turns_of
 from iadgpt_jax.infer.photograph import Photograph, photograph, several
 from iadgpt_jax.infer.score import make_score
@@ -187,11 +187,6 @@ class Inspector:
                 for part in parts_of(messages)
             ]
         )
-
-
-def trained_dtype(loaded: LoadedModel) -> str:
-    """What training computed in, or else what the weights are stored as."""
-    return loaded.info.get("config", {}).get("dtype") or str(loaded.params["language"]["embedding"].dtype)
 
 
 def lowered(params: dict, dtype: jnp.dtype) -> dict:

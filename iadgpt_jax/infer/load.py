@@ -52,6 +52,11 @@ def load_any(checkpoint: str | Path, mesh=None, rules=None) -> LoadedModel:
     return dataclasses.replace(loaded, info=info)
 
 
+def trained_dtype(loaded: LoadedModel) -> str:
+    """What training computed in, or else what the weights are stored as."""
+    return loaded.info.get("config", {}).get("dtype") or str(loaded.params["language"]["embedding"].dtype)
+
+
 def _load_workdir(path: Path, mesh, rules) -> LoadedModel:
     from iadgpt_jax.train.checkpoint import find, load_model
 

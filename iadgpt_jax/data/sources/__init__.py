@@ -9,6 +9,9 @@ from iadgpt_jax.errors import InputError
 
 PROCEDURAL = "procedural"
 PROCEDURAL_SPLITS = ("train", "held_out")
+# What procedural:held_out holds unless told otherwise: good ones enough for references and queries of their own.
+HELD_OUT = {"categories": 32, "normal": 20, "defective": 12}
+DATASETS = "procedural:held_out, a folder that tools/prepare_data.py wrote, or one in MVTec layout"
 
 
 def open_source(
@@ -18,9 +21,9 @@ def open_source(
 
     Args:
       spec: "procedural" or "procedural:held_out"; or the path of a prepared dataset or of a folder in MVTec layout.
-      side: images and masks come as side x side pixels; None keeps a file's size.
+      side: images and masks come as side x side pixels; None keeps a file's size, and 112 of procedural products.
       seed: of the procedural products.
-      procedural_categories: how many procedural products; None leaves the source's default.
+      procedural_categories: how many procedural products; None: 800, and of held-out ones what HELD_OUT says.
       split: only this one: "train" or "test" of a folder, "train" or "held_out" of the procedural products.
 
     Raises InputError where there is nothing to open.
@@ -32,8 +35,9 @@ def open_source(
             raise InputError(f"no split {split or chosen} of {spec}; choose procedural or procedural:held_out")
         from iadgpt_jax.data.sources.procedural import ProceduralSource
 
-        sizes = {"side": side, "categories": procedural_categories}
-        return ProceduralSource(seed, split=chosen, **{key: value for key, value in sizes.items() if value})
+        sizes = dict(HELD_OUT) if chosen == "held_out" else {}
+        asked = {"side": side, "categories": procedural_categories}
+        return ProceduralSource(seed, chosen, **(sizes | {key: value for key, value in asked.items() if value}))
 
     from iadgpt_jax.data.sources.folder import LAYOUT, FolderSource
     from iadgpt_jax.data.sources.prepared import INFO_FILE, PreparedSource, is_prepared

@@ -68,7 +68,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     )
     shape = row_shape(config)
     batches = Batches(
-        build(source, config.mixture, config.categories),
+        build(source, config.mixture, [name for name in config.categories.split(",") if name]),
         Encoder(model_config, tokenizer),
         shape,
         rows=config.rows,
@@ -206,6 +206,7 @@ class StopSignals:
 def quiet() -> None:
     """Keep the libraries' own chatter out of the log: training says what matters itself."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow only writes logs here, and announces this one
     logging.set_verbosity(logging.ERROR)
 
 

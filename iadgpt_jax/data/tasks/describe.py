@@ -18,8 +18,8 @@ class Describe:
             raise InputError(f"source {source.name} holds no images to describe")
         if not source[0].captions:
             raise InputError(
-                f"source {source.name} has no captions, so stage 1 cannot train on it: use the procedural source, "
-                "or begin with stage 2"
+                f"source {source.name} has no captions to learn to describe from: use the procedural source, or leave "
+                "the task out with --config.mixture.describe.weight=0"
             )
         self.source = source
 

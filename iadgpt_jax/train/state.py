@@ -9,7 +9,7 @@ import optax
 from flax import traverse_util
 from jax.sharding import Mesh
 
-from iadgpt_jax.sharding import ShardingRules, replicated, tree_shardings
+from iadgpt_jax.sharding import ShardingRules, replicated
 from iadgpt_jax.train.optimizer import join_params, split_params
 
 
@@ -45,7 +45,11 @@ def state_shardings(mesh: Mesh, rules: ShardingRules, axes, shapes: TrainState) 
     }
 
     def of_params(leaves):
-        return tree_shardings(mesh, rules, {path: flat_axes[path] for path in leaves}, leaves)
+        # An optimizer that treats some leaves apart keeps MaskedNodes in the place of the others.
+        return {
+            path: leaf if isinstance(leaf, optax.MaskedNode) else rules.sharding(mesh, flat_axes[path], leaf.shape)
+            for path, leaf in leaves.items()
+        }
 
     def moments(node):
         return isinstance(node, dict) and node.keys() == shapes.trained.keys()

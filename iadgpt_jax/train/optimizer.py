@@ -61,14 +61,15 @@ def make_optimizer(
         return {path: path.endswith(("kernel", "embedding", "head", "patch_embed")) for path in params}
 
     dtype = jnp.dtype(moments)
-    if kind == "adamw":
-        update = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decays, mu_dtype=dtype)
-    elif kind == "muon":
-        update = optax.contrib.muon(
-            rate, weight_decay=weight_decay, weight_decay_mask=decays, adam_weight_decay=weight_decay, adam_b1=b1,
-            adam_b2=b2, mu_dtype=dtype, muon_weight_dimension_numbers=muon_matrices, consistent_rms=0.2,
+    update = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decays, mu_dtype=dtype)
+    if kind == "muon":
+        # Optax's muon has an AdamW of its own for the rest, but one that decays norms, biases and gates too.
+        muon = optax.contrib.muon(
+            rate, weight_decay=weight_decay, mu_dtype=dtype, muon_weight_dimension_numbers=muon_matrices,
+            consistent_rms=0.2,
         )  # fmt: skip
-    else:
+        update = optax.partition({"muon": muon, "adamw": update}, _labels)
+    elif kind != "adamw":
         raise InputError(f"config.optimizer.kind is {kind!r}: choose adamw or muon")
     return optax.chain(optax.clip_by_global_norm(clip), update)
 
@@ -90,3 +91,7 @@ def muon_matrices(params) -> dict[str, optax.contrib.MuonDimensionNumbers | None
         return None
 
     return {path: of(path, leaf) for path, leaf in params.items()}
+
+
+def _labels(params) -> dict[str, str]:
+    return {path: "adamw" if axes is None else "muon" for path, axes in muon_matrices(params).items()}

@@ -139,6 +139,15 @@ def test_a_supervised_map_must_fill_its_slot():
             pack([encoded], 1, FLAT, VISION)
 
 
+def test_a_verdict_may_weigh_more_than_words():
+    """Only the first answer token of a scored block does."""
+    encoded = ENCODER(inspection(0))
+    rows = pack([encoded], 1, dataclasses.replace(FLAT, verdict_weight=4.0), VISION).rows
+    expected = [4.0 if block.scored and n == 0 else 1.0 for block in encoded.blocks for n in range(len(block.targets))]
+    assert rows.target_weights[0, : len(expected)].tolist() == expected
+    assert expected.count(4.0) == 2 and not rows.target_weights[0, len(expected) :].any()
+
+
 def test_row_shapes_whose_lanes_do_not_add_up_are_refused():
     with pytest.raises(InputError, match="lanes"):
         dataclasses.replace(FLAT, lanes=Lanes(128, ((2, 72),)))

@@ -6,20 +6,32 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 import pytest
 
 from configs.stage3 import VIT
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.initialize import logical_axes
+from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import join_params, make_optimizer, schedule, split_params
-from iadgpt_jax.train.state import create
+from iadgpt_jax.train.state import create, state_shardings
 from iadgpt_jax.train.step import make_train_step
 from launch.train import rate_at
 from tests.small_iadgpt import BUDGET, QUICK, inspection, lively_params, small_encoder
 
 SETTINGS = dict(b1=0.9, b2=0.98, weight_decay=0.05, clip=1.0)
+
+
+def moments_of(trained, state) -> list[dict]:
+    """The parts of an optimizer's state that are dicts like the trained parameters."""
+
+    def alike(node):
+        return isinstance(node, dict) and node.keys() == trained.keys()
+
+    return [part for part in jax.tree.leaves(state, is_leaf=alike) if alike(part)]
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +69,9 @@ def test_split_and_join_are_inverse(params):
 
 def test_frozen_leaves_have_no_optimizer_state_and_stay_bit_for_bit(stepped):
     before, after, metrics = stepped
-    parts = jax.tree.leaves(before.optimizer, is_leaf=lambda x: isinstance(x, dict))
-    moments = [part for part in parts if isinstance(part, dict)]
-    assert len(moments) == 2  # first and second
-    for tree in moments:
-        assert tree.keys() == before.trained.keys()
+    assert len(moments_of(before.trained, before.optimizer)) == 2  # first and second
+    keys = {key for at, _ in jax.tree.leaves_with_path(before.optimizer) for key in at}
+    assert before.frozen and not keys & {jax.tree_util.DictKey(path) for path in before.frozen}
     for path, leaf in before.frozen.items():
         np.testing.assert_array_equal(leaf, after.frozen[path])
     for path, leaf in before.trained.items():
@@ -86,11 +96,12 @@ def test_the_learning_rate_on_the_host_is_optaxs_at_every_step(steps, warmup, fl
         np.testing.assert_allclose(rate_at(config, step), float(theirs(step)), rtol=1e-5, err_msg=f"step {step}")
 
 
-def test_weight_decay_touches_matrices_only(params):
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_weight_decay_touches_matrices_only(params, kind):
     """With a gradient of zero an update is decay alone."""
     trained, _ = split_params(params, "")
     trained = {path: np.ones_like(leaf) for path, leaf in trained.items()}
-    optimizer = make_optimizer(lambda step: 1.0, **SETTINGS)
+    optimizer = make_optimizer(lambda step: 1.0, kind=kind, **SETTINGS)
     updates, _ = jax.jit(lambda ones: optimizer.update(jax.tree.map(jnp.zeros_like, ones), optimizer.init(ones), ones))(
         trained
     )
@@ -102,9 +113,28 @@ def test_weight_decay_touches_matrices_only(params):
         np.testing.assert_allclose(updates[path], -SETTINGS["weight_decay"])
 
 
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_every_moment_lies_as_its_parameter(params, kind):
+    """On a mesh, whatever the optimizer keeps of a parameter is split like it."""
+    config, mesh = small_encoder().config, make_mesh(1, 4, 2)
+    optimizer = make_optimizer(lambda step: 1.0, kind=kind, **SETTINGS)
+    shapes = jax.eval_shape(lambda: create(jax.tree.map(jnp.asarray, params), VIT, optimizer))
+    shardings = state_shardings(mesh, ShardingRules(), logical_axes(config), shapes)
+    assert jax.tree.structure(shardings) == jax.tree.structure(shapes)
+    moments = moments_of(shapes.trained, shardings.optimizer)
+    kept = {path: [m[path] for m in moments if not isinstance(m[path], optax.MaskedNode)] for path in shapes.trained}
+    for path, sharding in shardings.trained.items():
+        assert kept[path] and all(moment == sharding for moment in kept[path]), path
+
+
+def test_an_unknown_optimizer_is_an_input_error():
+    with pytest.raises(InputError, match="'lion': choose adamw or muon"):
+        make_optimizer(lambda step: 1.0, kind="lion", **SETTINGS)
+
+
 def test_moments_can_be_kept_in_bfloat16(params):
     trained, _ = split_params(params, "")
     state = make_optimizer(lambda step: 1.0, **SETTINGS, moments="bfloat16").init(trained)
-    first, second = (s for s in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, dict)) if isinstance(s, dict))
+    first, second = moments_of(trained, state)
     assert {leaf.dtype for leaf in first.values()} == {jnp.dtype("bfloat16")}
     assert {leaf.dtype for leaf in second.values()} == {jnp.dtype("float32")}

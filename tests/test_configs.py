@@ -42,7 +42,8 @@ def test_every_stage_builds_at_every_size(stage, size):
     assert config.image_side % preset(size).vision.window == 0
     assert set(LossWeights._fields) == set(config.loss)
     trained, frozen = split_params(_shapes(size), config.frozen)
-    assert bool(frozen) == (config.stage == 3)
+    # From random weights the ViT must learn to see before it is frozen, so the tiny stage 3 leaves that to its end.
+    assert bool(frozen) == (config.stage == 3 and (size, stage) != ("tiny", "stage3"))
     if size == "tiny":
         check(config)
     else:
@@ -101,7 +102,7 @@ def source():
 
 def pack_steps(config, size, source, tokenizer, steps):
     encoder = Encoder(preset(size), tokenizer)
-    parts = build(source, config.mixture, config.categories)
+    parts = build(source, config.mixture)
     batches = Batches(parts, encoder, row_shape(config), rows=config.rows, instances=config.instances, seed=0)
     for step in range(steps):
         batches[step]

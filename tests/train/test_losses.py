@@ -134,16 +134,8 @@ def test_map_loss_is_equation_6_map_by_map(rng, space):
     np.testing.assert_allclose(total, naive_map_loss(maps, masks, valid, space, weights), rtol=RTOL)
 
 
-def test_the_prior_moves_logit_maps_away_from_one_half(rng):
-    """S_a starts low and S_n high by the same log-odds; probability maps have no prior."""
-    maps = rng.normal(size=(1, 2, 2, 4)).astype(np.float32)
-    abnormal, normal = np.moveaxis(np.asarray(map_scores(maps, np.ones((1, 2)), "logit", 3.0)), 2, 0)
-    np.testing.assert_allclose(abnormal, 1 / (1 + np.exp(3 - maps[:, :, 0])), rtol=RTOL)
-    np.testing.assert_allclose(normal, 1 / (1 + np.exp(-3 - maps[:, :, 1])), rtol=RTOL)
-
-
 def test_the_papers_weights_are_the_default():
-    assert LossWeights() == LossWeights(answer=1, focal=1, dice_abnormal=1, dice_normal=1, binary_focal=0, prior=0)
+    assert LossWeights() == LossWeights(answer=1, focal=1, dice_abnormal=1, dice_normal=1, binary_focal=0)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])

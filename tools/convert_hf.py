@@ -3,12 +3,15 @@
     python tools/convert_hf.py import --hf=DIR --out=DIR
     python tools/convert_hf.py export --checkpoint=DIR --out=DIR [--stock] [--dtype=bfloat16]
     python tools/convert_hf.py verify --checkpoint=DIR --hf=DIR [--image=PNG …] [--out=report.json]
+    python tools/convert_hf.py roundtrip --hf=DIR --work=DIR
 
 import: --hf is a directory or a hub id like Qwen/Qwen2.5-VL-7B-Instruct; --out becomes a checkpoint that training
 starts from (--config.init_from=DIR). export: transformers loads the result; a trained model ships with its PyTorch
 twin, which computes all of it with torch and transformers alone, and what stock transformers will not reproduce is said
 in one line; with --stock such a model is refused. verify: runs both (the twin, where there is one) and reports how they
-differ; exit status 1 where they differ by more than rounding.
+differ; exit status 1 where they differ by more than rounding. roundtrip: import, export and a comparison of every bit,
+with time and memory of each. Import and export move a chunk at a time: they need neither the model's size in memory nor
+an accelerator.
 """
 
 from __future__ import annotations
@@ -17,76 +20,106 @@ import argparse
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # found from a clone that is not installed, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+from absl import logging
+
 from iadgpt_jax.convert.hf_export import EXPORT_DTYPES, export_hf
 from iadgpt_jax.convert.hf_import import open_hf
+from iadgpt_jax.convert.memory import Work
+from iadgpt_jax.convert.shards import Shards
 from iadgpt_jax.convert.side_files import copy_tokenizer
+from iadgpt_jax.convert.stored import open_params, write_params
 from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.progress import progress
-from iadgpt_jax.train.checkpoint import TOKENIZER, find, load_model, save_model
+from iadgpt_jax.progress import Meter, progress
+from iadgpt_jax.train.checkpoint import TOKENIZER, find, read_model_files, write_model_files
+
+AT_ONCE = 1 << 25  # elements compared at a time
 
 
 @clear_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     flags = parse(arguments)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of what is meant to be so
     flags.command(flags)
 
 
 def import_command(flags: argparse.Namespace) -> None:
     """A Hugging Face directory becomes step 0 of a workdir, written aside and renamed."""
-    start = time.monotonic()
     refuse_existing(flags.out)
-    hf = open_hf(flags.hf)
-    print(f"{hf.directory}: {len(hf.shards)} tensors in {len(hf.shards.files)} files, model {hf.config.name}")
-    dtype = EXPORT_DTYPES[flags.dtype] if flags.dtype else hf.dtype
-    params = hf.params(dtype, watch=watch("importing", "leaves"))
-    info = {"stage": 0, "image_side": 448, "map_space": "probability", "imported_from": Path(flags.hf).name}
-    aside = flags.out.with_name(f".{flags.out.name}.unfinished-{os.getpid()}")
-    try:
-        aside.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"cannot write {flags.out}: {error.strerror}; choose another --out") from error
-    try:
-        save_model(aside, params, hf.config, Tokenizer.load(hf.directory), info | hf.info | {"dtype": dtype.name})
-        shutil.rmtree(aside / TOKENIZER)  # the model's own files instead, which know more than ours
-        (aside / TOKENIZER).mkdir()
-        copy_tokenizer(hf.directory, aside / TOKENIZER)
-        aside.rename(flags.out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    seconds = time.monotonic() - start
-    print(f"wrote {flags.out} as {dtype.name}, {seconds:.1f} s; train with --config.init_from={flags.out}")
+    with Work() as work:
+        hf = open_hf(flags.hf)
+        size = sum(file.stat().st_size for file in hf.shards.files)
+        print(f"{hf.directory}: {len(hf.shards)} tensors in {len(hf.shards.files)} files, model {hf.config.name}")
+        dtype = EXPORT_DTYPES[flags.dtype] if flags.dtype else hf.dtype
+        info = {"stage": 0, "image_side": 448, "map_space": "probability", "imported_from": Path(flags.hf).name}
+        aside = flags.out.with_name(f".{flags.out.name}.unfinished-{os.getpid()}")
+        try:
+            aside.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"cannot write {flags.out}: {error.strerror}; choose another --out") from error
+        try:
+            info = info | hf.info | {"dtype": dtype.name}
+            write_model_files(aside, hf.config, Tokenizer.load(hf.directory), info)
+            shutil.rmtree(aside / TOKENIZER)  # the model's own files instead, which know more than ours
+            (aside / TOKENIZER).mkdir()
+            copy_tokenizer(hf.directory, aside / TOKENIZER)
+            write_params(aside, hf.pending(dtype), megabytes("importing"))
+            aside.rename(flags.out)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    print(f"wrote {flags.out} as {dtype.name}: {work.told(size)}")
+    print(f"train with --config.init_from={flags.out}")
 
 
 def export_command(flags: argparse.Namespace) -> None:
     """A checkpoint becomes a directory in hub layout."""
-    start = time.monotonic()
     refuse_existing(flags.out)
-    workdir, _ = find(flags.checkpoint)
-    model = load_model(flags.checkpoint)
-    unlike = export_hf(
-        model.params,
-        model.config,
-        workdir / TOKENIZER,
-        flags.out,
-        dtype=flags.dtype or model.info.get("dtype", "float32"),
-        stock=flags.stock,
-        info=model.info,
-        watch=watch("exporting", "tensors"),
-    )
-    size = sum(path.stat().st_size for path in flags.out.iterdir())
-    print(f"wrote {flags.out}: {size / 1e6:.1f} MB, {time.monotonic() - start:.1f} s")
+    with Work() as work:
+        workdir, step = find(flags.checkpoint)
+        config, _, info = read_model_files(workdir)
+        unlike = export_hf(
+            open_params(workdir, step),
+            config,
+            workdir / TOKENIZER,
+            flags.out,
+            dtype=flags.dtype or info.get("dtype", "float32"),
+            stock=flags.stock,
+            info=info,
+            watch=watch("exporting", "parts"),
+        )
+    size = sum(path.stat().st_size for path in flags.out.glob("*.safetensors"))
+    print(f"wrote {flags.out}: {work.told(size)}")
     print(f"note: {unlike}" if unlike else "stock transformers computes exactly this model")
     if has_twin(flags.out):
         print("its PyTorch twin does: AutoModelForImageTextToText.from_pretrained(DIR, trust_remote_code=True)")
+
+
+def roundtrip_command(flags: argparse.Namespace) -> None:
+    """Import, export in the same dtype, and compare the two directories' tensors bit for bit."""
+    checkpoint, back = flags.work / "checkpoint", flags.work / "hf"
+    main(["import", f"--hf={flags.hf}", f"--out={checkpoint}"])
+    main(["export", f"--checkpoint={checkpoint}", f"--out={back}"])
+    before, after = open_hf(flags.hf).shards, Shards(back)
+    same = set(before) == set(after)
+    for name in progress(sorted(before), len(before), "comparing", "tensors") if same else ():
+        one, other = (shards.stored[name] for shards in (before, after))
+        same = same and one.dtype == other.dtype and one.shape == other.shape
+        rows = max(AT_ONCE // int(np.prod(one.shape[1:])), 1)
+        for start in range(0, one.shape[0], rows) if same else ():
+            stop = min(start + rows, one.shape[0])
+            parts = (shards[name][start:stop] for shards in (before, after))
+            same = same and len({np.ascontiguousarray(part).tobytes() for part in parts}) == 1
+    print(f"{len(before)} tensors return bit for bit" if same else "the exported tensors DIFFER from the imported ones")
+    if not same:
+        sys.exit(1)
 
 
 def verify_command(flags: argparse.Namespace) -> None:
@@ -99,6 +132,17 @@ def verify_command(flags: argparse.Namespace) -> None:
         flags.out.write_text(report.json())
     if not report.within_tolerance:
         sys.exit(1)
+
+
+def megabytes(verb: str):
+    meter = Meter(verb, "MB")
+
+    def told(done: int, total: int) -> None:
+        if done == total or done >= 10**6:
+            whole = -(-total // 10**6)
+            meter(whole if done == total else min(done // 10**6, whole - 1), whole)
+
+    return told
 
 
 def watch(verb: str, unit: str):
@@ -115,7 +159,7 @@ def refuse_existing(out: Path) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="import|export|verify")
+    commands = parser.add_subparsers(required=True, metavar="import|export|verify|roundtrip")
     dtype = dict(choices=sorted(EXPORT_DTYPES), help="what the weights are stored as (default: as they are)")
 
     one = commands.add_parser("import", help="Hugging Face directory -> checkpoint")
@@ -130,6 +174,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--stock", action="store_true", help="refuse while the fusion gates are not 0")
     one.add_argument("--dtype", **dtype)
     one.set_defaults(command=export_command)
+
+    one = commands.add_parser("roundtrip", help="import, export, and compare every bit")
+    one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
+    one.add_argument("--work", required=True, type=Path, metavar="DIR", help="for both results; twice the model's size")
+    one.set_defaults(command=roundtrip_command)
 
     one = commands.add_parser("verify", help="run a checkpoint and a Hugging Face directory side by side")
     one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="training workdir or a step in it")

@@ -13,16 +13,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import ml_dtypes
 import numpy as np
 
 from iadgpt_jax.convert.config import hf_config_from_model
 from iadgpt_jax.convert.model_card import model_card
 from iadgpt_jax.convert.names import GATES, entries
-from iadgpt_jax.convert.shards import SHARD_BYTES, write_shards
+from iadgpt_jax.convert.shards import SHARD_BYTES, create_shards
 from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
-from iadgpt_jax.convert.tree import Watch, hf_tensors, unwatched
+from iadgpt_jax.convert.tree import Watch, params_to_hf, unwatched
 from iadgpt_jax.convert.twin import copy_twin, twin_section
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
@@ -51,11 +50,12 @@ def export_hf(
 ) -> str:
     """Write the checkpoint and return, in one line, what stock transformers will not reproduce ("" if nothing).
 
-    params: the model's parameter tree, numpy or jax arrays. dtype: a key of EXPORT_DTYPES; None keeps the tree's.
+    params: the model's parameter tree, numpy or jax arrays or what lies in a checkpoint (convert/stored.py).
+    dtype: a key of EXPORT_DTYPES; None keeps the tree's.
     stock: refuse while the fusion gates are not 0, and ship no twin. replace: an existing `out` may be replaced.
     info: how it was trained and must be evaluated (train/checkpoint.py); told in the model card, and TRAVELS of it in
     config.json.
-    watch: wraps the tensors on their way (convert/tree.py).
+    watch: wraps the parts on their way (convert/tree.py).
     Raises InputError before anything is written.
     """
     out, tokenizer_directory = Path(out), Path(tokenizer_directory)
@@ -86,8 +86,7 @@ def export_hf(
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}; choose another --out") from error
     try:
-        tensors = ((entry.name, value) for entry, value in watch(hf_tensors(config, params, carried), len(rows)))
-        write_shards(aside, tensors, shapes, dtypes, shard_bytes)
+        params_to_hf(config, params, create_shards(aside, shapes, dtypes, shard_bytes), watch)
         video = tokenizer.backend.token_to_id("<|video_pad|>")
         section = twin_section(fusion=carried) if twin else None
         _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video, travels, section))
@@ -109,7 +108,7 @@ def fusion_gates(params: Mapping, config: ModelConfig) -> np.ndarray:
     """float32[G - 1], zeros for a model without taps."""
     if not config.taps:
         return np.zeros(3, np.float32)
-    return np.asarray(jax.device_get(params["vision"]["fusion"]["gates"]), np.float32)
+    return np.asarray(params["vision"]["fusion"]["gates"], np.float32)
 
 
 def differences(config: ModelConfig, gates: np.ndarray) -> str:

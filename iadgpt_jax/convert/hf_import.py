@@ -16,7 +16,7 @@ import numpy as np
 from iadgpt_jax.convert.config import model_config_from_hf, training_info
 from iadgpt_jax.convert.names import GATES, HEAD, entries
 from iadgpt_jax.convert.shards import DTYPES, Shards
-from iadgpt_jax.convert.tree import Watch, params_from_hf, unwatched
+from iadgpt_jax.convert.tree import Watch, params_from_hf, pending_params, unwatched
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import ModelConfig
@@ -38,6 +38,10 @@ class HfDirectory:
     def params(self, dtype=None, shardings=None, watch: Watch = unwatched) -> dict:
         """The parameter tree (convert/tree.py); dtype: None keeps the file's."""
         return params_from_hf(self.config, self.shards, self.dtype if dtype is None else dtype, shardings, watch)
+
+    def pending(self, dtype=None) -> dict:
+        """The same tree as leaves that are read when a checkpoint writes them (convert/stored.py)."""
+        return pending_params(self.config, self.shards, self.dtype if dtype is None else dtype)
 
 
 def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:

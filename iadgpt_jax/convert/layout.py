@@ -79,6 +79,26 @@ class Layout:
         read = Layout(self.theirs, self.ours, {name: len(span) for name, span in within.items()})
         return read.from_hf(out)[tuple(cut)]
 
+    def write(self, target: np.ndarray, index: tuple[slice, ...], values: np.ndarray) -> None:
+        """Put `values`, our form at `index`, where they belong in the Hugging Face tensor `target`: `read` reversed.
+
+        Values are cast to the target's dtype. An axis of ours that bundles several must be covered whole.
+        """
+        within = {}
+        for names, part in zip(self.ours, index, strict=True):
+            length = math.prod(self.sizes[name] for name in names)
+            span = range(*part.indices(length))
+            if span.step != 1 or (len(names) > 1 and len(span) < length):
+                raise ValueError(f"a layout writes contiguous slices and whole bundles, not {part} of {names}")
+            within.update({names[0]: span} if len(names) == 1 else {name: range(self.sizes[name]) for name in names})
+        given = Layout(self.theirs, self.ours, {name: len(span) for name, span in within.items()})
+        part = given.to_hf(values.astype(target.dtype, copy=False))
+        stretches = [self._stretches(names, within) for names in self.theirs]
+        for parts in itertools.product(*(_with_offsets(axis) for axis in stretches)):
+            there = tuple(slice(start, stop) for (start, stop), _ in parts)
+            here = tuple(slice(at, at + stop - start) for (start, stop), at in parts)
+            copy_into(target[there], part[here])
+
     def _stretches(self, names: tuple[str, ...], within: Mapping[str, range]) -> list[tuple[int, int]]:
         """Contiguous (start, stop) of one stored axis that together hold `within` of its named axes, in order."""
         name, *rest = names
@@ -96,6 +116,25 @@ class Layout:
         flat_before, flat_after = list(itertools.chain(*before)), list(itertools.chain(*after))
         split = array.reshape([self.sizes[name] for name in flat_before])
         return split.transpose([flat_before.index(name) for name in flat_after]).reshape(shape)
+
+
+BLOCK = 256  # elements: two such squares fit the cache
+
+
+def copy_into(target: np.ndarray, values: np.ndarray) -> None:
+    """target[...] = values. A transposed view is copied in squares, several times faster than numpy does it."""
+    if values.dtype == target.dtype and values.dtype.itemsize == 2:
+        values, target = values.view(np.uint16), target.view(np.uint16)  # numpy copies a foreign bfloat16 slowly
+    strides = [abs(stride) if size > 1 else math.inf for stride, size in zip(values.strides, values.shape, strict=True)]
+    if not strides or strides[-1] == min(strides):
+        target[...] = values
+        return
+    axis = strides.index(min(strides))
+    for start in range(0, values.shape[axis], BLOCK):
+        rows = (slice(None),) * axis + (slice(start, start + BLOCK),)
+        for column in range(0, values.shape[-1], BLOCK):
+            at = (*rows, ..., slice(column, column + BLOCK))
+            target[at] = values[at]
 
 
 def _with_offsets(stretches):

@@ -1,14 +1,16 @@
-"""Weights in safetensors files: read one file or many under an index as one mapping, write the same tensor by tensor.
+"""Weights in safetensors files: read one file or many under an index as one mapping, write the same in parts.
 
 Reading checks everything that can be known without the values (files, index, names, dtypes) when it opens, and maps
-files into memory, so that a slice of a tensor costs that slice. Writing needs no more memory than one tensor.
+files into memory, so that a slice of a tensor costs that slice. Writing lays out all files first and maps them into
+memory as well, so that tensors can be filled in any order and in parts.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,36 +150,37 @@ def _open(file: Path):
         ) from error
 
 
-def write_shards(
+def create_shards(
     directory: Path,
-    tensors: Iterable[tuple[str, np.ndarray]],
     shapes: Mapping[str, tuple[int, ...]],
     dtypes: Mapping[str, np.dtype],
     shard_bytes: int = SHARD_BYTES,
-) -> None:
-    """Write tensors in the order they come as model.safetensors, or as shards with an index beyond `shard_bytes`.
+) -> dict[str, np.ndarray]:
+    """Lay out model.safetensors, or shards with an index beyond `shard_bytes`: name -> array to fill, on disk.
 
-    shapes, dtypes: of every tensor, in the order of `tensors`: a file's header precedes its values.
+    The files take the names' order and have their full size at once, so a full disk is an OSError here and not a crash
+    later. What is written reaches them when the last array is dropped.
     """
     plan = _plan(shapes, dtypes, shard_bytes)
     count = len(plan)
     files = [WEIGHTS] if count == 1 else [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
-    stream = iter(tensors)
+    arrays = {}
     for file, names in zip(files, plan, strict=True):
+        header = _header(names, shapes, dtypes)
         with (directory / file).open("wb") as out:
-            out.write(_header(names, shapes, dtypes))
-            for expected in names:
-                name, value = next(stream)
-                if name != expected or value.shape != tuple(shapes[name]):
-                    raise ValueError(f"expected tensor {expected} {shapes[expected]}, got {name} {value.shape}")
-                out.write(np.ascontiguousarray(value, dtypes[name]).reshape(-1).view(np.uint8).data)
-    if next(stream, None) is not None:
-        raise ValueError("more tensors than shapes")
+            out.write(header)
+            os.posix_fallocate(out.fileno(), 0, len(header) + sum(_bytes(shapes[name], dtypes[name]) for name in names))
+        values, at = np.memmap(directory / file, np.uint8, "r+"), len(header)
+        for name in names:
+            end = at + _bytes(shapes[name], dtypes[name])
+            arrays[name] = values[at:end].view(dtypes[name]).reshape(shapes[name])
+            at = end
     if count > 1:
         total = sum(_bytes(shapes[name], dtypes[name]) for name in shapes)
         weight_map = {name: file for file, names in zip(files, plan, strict=True) for name in names}
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    return arrays
 
 
 def _plan(shapes, dtypes, shard_bytes: int) -> list[list[str]]:

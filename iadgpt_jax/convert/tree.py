@@ -2,18 +2,22 @@
 
 A source is a mapping from hub names to anything that a tuple of slices cuts like an array. Leaves that stack many
 blocks are filled block by block, and under a sharding every process reads only the slices its devices hold, so host
-memory never carries much more than the part of one leaf.
+memory never carries much more than the part of one leaf. The way back takes each part of a leaf once and puts it
+straight into the files.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from iadgpt_jax.convert.layout import copy_into
 from iadgpt_jax.convert.names import GATES, Entry, entries
+from iadgpt_jax.convert.stored import Index, Pending, StoredLeaf, chunks_of
 from iadgpt_jax.models.config import ModelConfig
 
 
@@ -52,14 +56,44 @@ def params_from_hf(config: ModelConfig, source: Mapping, dtype, shardings=None, 
     return unflatten_dict(params, sep="/")
 
 
-def hf_tensors(config: ModelConfig, params: Mapping, gates: bool) -> Iterator[tuple[Entry, np.ndarray]]:
-    """(entry, tensor in Hugging Face's form) for every tensor of a checkpoint, in file order, in the tree's dtypes.
+def pending_params(config: ModelConfig, source: Mapping, dtype) -> dict:
+    """The nested dict as leaves that are read when a checkpoint writes them (convert/stored.py)."""
+    leaves = {}
+    for path, rows in _leaves(config).items():
+        shape, kind = _leaf_shape(rows), np.dtype(np.float32 if rows[0].name == GATES else dtype)
+        read = functools.partial(_read_leaf, rows, shape, source=source, dtype=kind)
+        leaves[path] = Pending(shape, kind, len(rows[0].index), read)
+    return unflatten_dict(leaves, sep="/")
 
-    Works on arrays sharded over this process's devices too: each block is fetched when its turn comes.
+
+def params_to_hf(
+    config: ModelConfig, params: Mapping, targets: Mapping[str, np.ndarray], watch: Watch = unwatched
+) -> None:
+    """Fill `targets`, hub name -> writable array, from a tree of arrays or StoredLeafs, cast to the targets' dtypes.
+
+    Each part of a leaf is fetched once: a chunk of a checkpoint, a block of an array (sharded over devices or not).
     """
     flat = flatten_dict(params, sep="/")
-    for entry in entries(config, gates):
-        yield entry, entry.layout.to_hf(np.asarray(flat[entry.path][entry.index]))
+    parts = [
+        (flat[path], rows, index)
+        for path, rows in _leaves(config).items()
+        if rows[0].name in targets
+        for index in _parts(flat[path], rows)
+    ]
+    for leaf, rows, index in watch(parts, len(parts)):
+        values, stacked = np.asarray(leaf[index]), len(rows[0].index)
+        for row in rows:
+            inside = [at - part.start for at, part in zip(row.index, index[:stacked], strict=True)]
+            if all(0 <= at < length for at, length in zip(inside, values.shape, strict=False)):
+                row.layout.write(targets[row.name], index[stacked:], values[tuple(inside)])
+
+
+def _parts(leaf, rows: list[Entry]) -> Iterator[Index]:
+    """How to cut a leaf: along its chunks where it lies on disk, else block by block."""
+    if isinstance(leaf, StoredLeaf) and all(len(names) == 1 for names in rows[0].layout.ours):
+        return leaf.chunks()
+    stacked = len(rows[0].index)
+    return chunks_of(leaf.shape, (1,) * stacked + tuple(leaf.shape[stacked:]))
 
 
 def _leaves(config: ModelConfig) -> dict[str, list[Entry]]:
@@ -85,5 +119,5 @@ def _read_leaf(rows: list[Entry], shape, index, source: Mapping, dtype) -> np.nd
             if row.name == GATES and GATES not in source:
                 out[place] = 0
             else:
-                out[place] = row.layout.read(source[row.name], tuple(index[stacked:]))
+                copy_into(out[place], row.layout.read(source[row.name], tuple(index[stacked:])))
     return out

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from iadgpt_jax.convert.hf_export import export_hf
+from iadgpt_jax.convert.shards import create_shards
 from iadgpt_jax.data.tokenizer import Tokenizer, train_tiny
 from iadgpt_jax.models.config import ModelConfig
 from tests.models.qwen_pair import small_config
@@ -61,6 +62,13 @@ def edit_json(file: Path, edit) -> None:
     values = json.loads(file.read_text())
     edit(values)
     file.write_text(json.dumps(values))
+
+
+def write_tensors(directory: Path, tensors: dict[str, np.ndarray]) -> None:
+    """model.safetensors of these tensors, in their order."""
+    shapes, dtypes = ({name: getattr(value, what) for name, value in tensors.items()} for what in ("shape", "dtype"))
+    for name, target in create_shards(directory, shapes, dtypes).items():
+        target[...] = tensors[name]
 
 
 def edit_tensors(file: Path, edit) -> None:

@@ -14,13 +14,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import load_file
 from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
-from iadgpt_jax.convert import shards
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.convert.names import GATES
 from iadgpt_jax.convert.tree import leaf_shapes
 from iadgpt_jax.errors import InputError
-from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint
+from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint, write_tensors
 from tests.models.qwen_pair import Pair, hf_inputs, rows_of, slot_budget
 from tests.models.test_parity import BUDGET, IMAGE_SLOTS, SLOTS, close
 from tests.models.test_parity import chats as draw_chats
@@ -83,10 +82,7 @@ def test_every_float_dtype_is_read(tmp_path, dtype):
         tensors[first] = tensors[first].astype(np.float16)
     else:
         tensors = {name: value.astype(dtype) for name, value in tensors.items()}
-    shards.write_shards(
-        tmp_path / "hf", tensors.items(), {name: value.shape for name, value in tensors.items()},
-        {name: value.dtype for name, value in tensors.items()},
-    )  # fmt: skip
+    write_tensors(tmp_path / "hf", tensors)
     hf = open_hf(tmp_path / "hf")
     assert hf.dtype == (np.float16 if dtype is np.float16 else np.float32)
     for path, leaf in flatten_dict(hf.params(), sep="/").items():
@@ -102,12 +98,11 @@ def test_in_memory_layout_as_transformers_saves_it(tmp_path):
         (tmp_path / "saved" / name).write_bytes((tmp_path / "hf" / name).read_bytes())
     same_bits(open_hf(tmp_path / "saved").params(), params)
 
-    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     assert "model.visual.patch_embed.proj.weight" in state and "model.language_model.norm.weight" in state
-    shapes = {name: value.shape for name, value in state.items()}
     for file in (tmp_path / "hf").glob("*.safetensors"):
         file.unlink()
-    shards.write_shards(tmp_path / "hf", state.items(), shapes, dict.fromkeys(shapes, np.dtype(np.float32)))
+    write_tensors(tmp_path / "hf", state)
     same_bits(open_hf(tmp_path / "hf").params(), params)
 
 
@@ -117,8 +112,7 @@ def test_head_beside_tied_embeddings(tmp_path):
     tensors = load_file(tmp_path / "hf" / "model.safetensors")
     for delta, fits in ((0, True), (1, False)):
         tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + np.float32(delta)
-        shapes = {name: value.shape for name, value in tensors.items()}
-        shards.write_shards(tmp_path / "hf", tensors.items(), shapes, dict.fromkeys(shapes, np.dtype(np.float32)))
+        write_tensors(tmp_path / "hf", tensors)
         if fits:
             same_bits(open_hf(tmp_path / "hf").params(), params)
         else:

@@ -1,0 +1,146 @@
+"""Parameters on their way into a checkpoint and out of it, a chunk at a time, so that a 7B model needs no 7B memory.
+
+Writing: a tree of `Pending` leaves goes through Orbax like any tree, but each leaf is computed chunk by chunk while it
+is written. Reading: `open_params` gives a tree of `StoredLeaf`s that are sliced on disk. What lies there is an ordinary
+checkpoint either way, which train/checkpoint.py restores onto any mesh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+from flax.traverse_util import unflatten_dict
+
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.train.checkpoint import STEPS
+
+CHUNK_BYTES = 256 << 20
+ITEM = "params"
+
+Index = tuple[slice, ...]
+Told = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A leaf that is read when it is written. read(index) gives its values at slices over its whole shape; stacked: how
+    many leading axes stack blocks, which are kept in chunks of their own."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    stacked: int
+    read: Callable[[Index], np.ndarray]
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+class PendingHandler(ocp.type_handlers.NumpyHandler):
+    """Writes Pending leaves one after the other; at most `CHUNK_BYTES` (or one chunk) wait to reach the disk while the
+    next chunk is read. Small chunks wait together, since every commit costs the disk a turn."""
+
+    def __init__(self, told: Told, total: int):
+        super().__init__(deepcopy_host_arrays=False)
+        self.told, self.total, self.done = told, total, 0
+        self._one_leaf_at_a_time = asyncio.Lock()
+        self._waiting: deque[tuple[int, ts.Future]] = deque()
+
+    async def _open_and_write(self, value: Pending, tspec, ts_context) -> None:
+        mine = []
+        async with self._one_leaf_at_a_time:
+            store = await ts.open(ts.Spec(tspec), create=True, open=True, context=ts_context)
+            for index in chunks_of(value.shape, store.chunk_layout.write_chunk.shape):
+                values = value.read(index)
+                while self._waiting and sum(size for size, _ in self._waiting) + values.nbytes > CHUNK_BYTES:
+                    await self._waiting.popleft()[1]
+                commit = store[index].write(values, can_reference_source_data_indefinitely=True).commit
+                if values.nbytes >= CHUNK_BYTES // 16:
+                    commit.force()  # begin now, while the next one is read
+                self._waiting.append((values.nbytes, commit))
+                mine.append(commit)
+                self.done += values.nbytes
+                self.told(self.done, self.total)
+        for commit in mine:
+            await commit
+
+
+def write_params(workdir: str | Path, leaves: dict, told: Told = lambda done, total: None) -> None:
+    """Write a nested dict of Pending leaves as the parameters of step 0 of a workdir."""
+    flat = jax.tree.leaves(leaves)
+    handler = PendingHandler(told, sum(leaf.nbytes for leaf in flat))
+    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    registry.add(
+        ITEM, ocp.args.PyTreeSave,
+        ocp.PyTreeCheckpointHandler(  # weights hardly compress; trying would take longer than writing them
+            use_compression=False,
+            type_handler_registry=ocp.type_handlers.create_type_handler_registry((Pending, handler)),
+        ),
+    )  # fmt: skip
+    save_args = jax.tree.map(lambda leaf: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=_stack(leaf)), leaves)
+    with ocp.CheckpointManager(Path(workdir).absolute() / STEPS, handler_registry=registry) as manager:
+        manager.save(0, args=ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(leaves, save_args=save_args)}))
+        manager.wait_until_finished()
+
+
+def _stack(leaf: Pending) -> tuple[int, ...]:
+    return tuple(axis for axis in range(leaf.stacked) if leaf.shape[axis] > 1)
+
+
+class StoredLeaf:
+    """One parameter of a checkpoint on disk. Slicing it reads that part; `chunks` are the parts that cost least."""
+
+    def __init__(self, store: ts.TensorStore):
+        self._store = store
+        self.shape, self.dtype = tuple(store.shape), np.dtype(store.dtype.numpy_dtype)
+
+    def __getitem__(self, index) -> np.ndarray:
+        return self._store[index].read().result()
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[()], dtype)
+
+    def chunks(self) -> Iterator[Index]:
+        return chunks_of(self.shape, self._store.chunk_layout.read_chunk.shape)
+
+
+def open_params(workdir: str | Path, step: int) -> dict:
+    """The nested dict of StoredLeafs of one step. Raises InputError where its files are missing or damaged."""
+    directory = Path(workdir).absolute() / STEPS / str(step) / ITEM
+    try:
+        described = json.loads((directory / "_METADATA").read_text())
+        driver = "zarr3" if described.get("use_zarr3") else "zarr"
+        paths = [tuple(key["key"] for key in leaf["key_metadata"]) for leaf in described["tree_metadata"].values()]
+        context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+        base = {"driver": "ocdbt", "base": f"file://{directory}/"}
+        specs = {path: {"driver": driver, "kvstore": base | {"path": ".".join(path) + "/"}} for path in paths}
+        opening = {path: ts.open(spec, read=True, open=True, context=context) for path, spec in specs.items()}
+        return unflatten_dict({path: StoredLeaf(store.result()) for path, store in opening.items()})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        line = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise InputError(
+            f"step {step} of {workdir} cannot be read ({line[:200]}); give another step in its {STEPS} folder"
+        ) from error
+
+
+def chunks_of(shape: tuple[int, ...], chunk: tuple[int, ...]) -> Iterator[Index]:
+    """Slices over `shape`, chunk by chunk in C order, the last ones of an axis cut short."""
+    axes = (
+        [slice(start, min(start + step, length)) for start in range(0, length, step)]
+        for length, step in zip(shape, chunk, strict=True)
+    )
+    return itertools.product(*axes)

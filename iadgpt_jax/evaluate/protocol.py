@@ -7,7 +7,7 @@ measures every shot count. References and draws are named in the result, so a nu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -96,12 +96,14 @@ def draw_plans(
 def instances(
     source: Source, plan: CategoryPlan, shots: Sequence[int], blocks: int, ratio: float, references: str
 ) -> Iterator[tuple[Instance, list[tuple[int, int]]]]:
-    """Instances of up to `blocks` query blocks that share the plan's references, with (query index, shots) of each."""
+    """Instances of up to `blocks` query blocks that share the plan's references, with (query index, shots) of each. The
+    masks stay behind: nothing is supervised here, and images need not fill their slots."""
     shared = tuple(source[i].image for i in plan.references)
     asked = [(index, k) for index in plan.queries for k in shots]
     for start in range(0, len(asked), blocks):
         part = asked[start : start + blocks]
-        questions = tuple(detect(source[index], 0 if references == "none" else k) for index, k in part)
+        unmasked = [(replace(source[index], mask=None), k) for index, k in part]
+        questions = tuple(detect(sample, 0 if references == "none" else k) for sample, k in unmasked)
         yield Instance("evaluate", questions, shared, ratio), part
 
 

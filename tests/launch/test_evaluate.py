@@ -1,0 +1,127 @@
+"""launch/evaluate.py from its command line: the files it writes, numbers that follow from them, one line per fault."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from iadgpt_jax.data.images import read_mask, resize_mask
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.infer.inspector import Inspector
+from iadgpt_jax.train.checkpoint import save_model
+from launch import evaluate
+from tests.data.photographs import draw_dataset
+from tests.small_iadgpt import lively_params, small_config
+
+SIDE = 84
+INFO = {"image_side": SIDE, "map_space": "probability"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint, and photographs of which one category's masks are complete and the other's are not."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    save_model(folder / "work", lively_params(small_config()), small_config(), tiny_tokenizer(), INFO)
+    draw_dataset(folder / "data")
+    mask = np.zeros((60, 90), np.uint8)
+    mask[40:50, 10:70] = 255
+    Image.fromarray(mask).save(folder / "data/bolt/ground_truth/bent_pin/002_mask.png")
+    return folder
+
+
+def arguments(folder, *more):
+    return [f"--checkpoint={folder / 'work'}", f"--dataset={folder / 'data'}", f"--out={folder / 'out'}", *more]
+
+
+@pytest.fixture(scope="module")
+def written(folder):
+    evaluate.main(arguments(folder, "--shots=2,1", "--seeds=2"))
+    return [json.loads((folder / "out" / name).read_text()) for name in ("metrics.json", "protocol.json")]
+
+
+@pytest.mark.slow
+def test_metrics_have_the_fields_others_rely_on(written):
+    metrics, _ = written
+    assert metrics["seeds"] == 2 and metrics["step"] == 0 and metrics["side"] == SIDE and metrics["references"] == "own"
+    assert list(metrics["shots"]) == ["1", "2"]
+    for measured in metrics["shots"].values():
+        for metric in ("image_auroc", "pixel_auroc"):
+            assert set(measured[metric]) == {"mean", "std"} and 0 <= measured[metric]["mean"] <= 1
+        assert list(measured["per_category"]) == ["bolt", "nut"]
+        assert "pixel_auroc" in measured["per_category"]["bolt"], "every defect has its mask"
+        assert set(measured["per_category"]["nut"]) == {"image_auroc", "image_ap", "image_f1_max"}, "one lacks it"
+        assert measured["pixel_auroc"]["mean"] == measured["per_category"]["bolt"]["pixel_auroc"]
+
+
+@pytest.mark.slow
+def test_the_protocol_is_enough_to_repeat_the_numbers(folder, written):
+    """AUROCs by scikit-learn of single inspections of the files it names."""
+    metrics, protocol = written
+    assert len(protocol["draws"]) == 2 and protocol["references"] == "own"
+    inspector = Inspector.load(folder / "work")
+    queries = protocol["queries"]["bolt"]
+    assert len(queries) == 5 and all(key.startswith("bolt/test/") for key in queries)
+    labels = ["good" not in key for key in queries]
+    masks = [mask_of(folder, key) for key in queries]
+    image, pixel = [], []
+    for draw in protocol["draws"]:
+        references = draw["bolt"]
+        assert len(set(references)) == 2 and all(key.startswith("bolt/train/good/") for key in references)
+        results = inspector.inspect_many(
+            [folder / "data" / key for key in queries], [folder / "data" / key for key in references], explain=False
+        )
+        image.append(roc_auc_score(labels, [result.score for result in results]))
+        maps = [cv2.resize(result.map, (SIDE, SIDE)) for result in results]
+        pixel.append(roc_auc_score(np.ravel(masks), np.ravel(maps)))
+    found = metrics["shots"]["2"]["per_category"]["bolt"]
+    assert found["image_auroc"] == pytest.approx(np.mean(image))
+    assert found["pixel_auroc"] == pytest.approx(np.mean(pixel), abs=1e-4)  # rounding may swap nearly equal pixels
+
+
+def mask_of(folder, key: str) -> np.ndarray:
+    if "good" in key:
+        return np.zeros((SIDE, SIDE), np.uint8)
+    name = key.replace("/test/", "/ground_truth/").replace(".png", "_mask.png")
+    return resize_mask(read_mask(folder / "data" / name), SIDE)
+
+
+@pytest.mark.slow
+def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
+    evaluate.main(arguments(folder, "--shots=1,2", "--seeds=1", "--references=none", "--categories=nut", "--full"))
+    metrics, protocol = (json.loads((folder / "out" / f"{name}.json").read_text()) for name in ("metrics", "protocol"))
+    assert metrics["shots"]["1"] == metrics["shots"]["2"] and protocol["draws"] == [{"nut": []}]
+    assert "a control, references: none" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (["--dataset=nowhere"], "no such dataset: nowhere"),
+        (["--dataset={folder}/work"], "no images in MVTec layout"),
+        (["--dataset=procedural:test"], "no split test"),
+        (["--checkpoint=nowhere"], "no checkpoint at nowhere"),
+        (["--checkpoint={folder}/data"], "is no checkpoint"),
+        (["--categories=gear"], "no category gear; it has bolt, nut"),
+        (["--shots=9"], "bolt of data cannot be evaluated at 9 shots"),
+        (["--shots=one"], "--shots=one"),
+        (["--shots=0"], "--shots=0"),
+        (["--seeds=0"], "--seeds=0"),
+        (["--ratio=0"], "--ratio=0"),
+        (["--references=other"], "--references"),
+        (["--side=100"], "multiple of 28"),
+        (["--out={folder}/data/bolt/train/good/000.png"], "--out"),
+        (["--brightness=3"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_input_ends_with_one_line(folder, capsys, change, told):
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main(arguments(folder, "--shots=1", *(c.format(folder=folder) for c in change)))
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if "images to inspect" not in line and "loading" not in line]
+    assert stopped.value.code == 2 and captured.out == ""
+    assert len(lines) == 1 and lines[0].startswith("error: ") and told in lines[0]

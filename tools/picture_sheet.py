@@ -6,7 +6,11 @@ python tools/picture_sheet.py --out=sheet.png [--seed=0] [--split=both|train|hel
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":  # found from a clone that is not installed, too
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
@@ -71,7 +75,7 @@ def sheet(seed: int, split: str, rows: int, side: int) -> np.ndarray:
 def main() -> None:
     """Writes the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, help="the PNG to write")
+    parser.add_argument("--out", required=True, type=Path, help="the PNG or JPEG to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("both", "train", "held_out"), default="both")
     parser.add_argument("--side", type=int, default=112, help="side of each picture in pixels")
@@ -79,11 +83,11 @@ def main() -> None:
     args = parser.parse_args()
     if not 1 <= args.rows <= len(TRAINED):
         raise InputError(f"picture_sheet: --rows={args.rows} is outside 1..{len(TRAINED)}; choose a number within")
-    if args.out.suffix != ".png":
-        raise InputError(f"picture_sheet: --out={args.out} is not a PNG; give a name ending in .png")
+    if args.out.suffix not in (".png", ".jpg"):
+        raise InputError(f"picture_sheet: --out={args.out} is no picture; give a name ending in .png or .jpg")
     picture = sheet(args.seed, args.split, args.rows, args.side)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.out), picture[..., ::-1]):
+    if not cv2.imwrite(str(args.out), picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80)):
         raise InputError(f"picture_sheet: could not write {args.out}; give a folder you may write to")
     print(f"{args.out}: {picture.shape[1]} × {picture.shape[0]} pixels, {args.rows} categories of seed {args.seed}")
 

@@ -13,7 +13,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c.mixture.irregular_region = {"weight": 0.3}
     c.mixture.describe = {"weight": 0.6}  # 50 % of stage 1's 1 M beside 800 k
     if size == "tiny":
-        c.steps = 300
+        c.steps = 220
         # From scratch a supervised map teaches comparison long before words do (DESIGN.md §4), and twins before poses.
         # More words than these, or more weight on them, keep it from ever beginning to compare.
         c.mixture.pair_difference = {"weight": 0.9, "pairs": 6, "maps": True, "twins": 0.8}

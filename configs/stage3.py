@@ -19,7 +19,7 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c.mixture.irregular_region = {"weight": 0.14}
     c.row.images = 11  # four references and seven queries
     if size == "tiny":
-        c.steps = 1350
+        c.steps = 1800
         c.frozen = ""  # no pretrained ViT to keep; configs/stage3_finish.py freezes it
         from_scratch(c)
         c.mixture.inspect = {"weight": 0.8}

@@ -64,7 +64,7 @@ def common(size: str) -> ml_collections.ConfigDict:
 
 
 def from_scratch(c: ml_collections.ConfigDict) -> None:
-    """Supervision that trains from random weights (DESIGN.md §4): maps as logits, and more weight on them than on words."""
+    """Supervision that trains from random weights (DESIGN.md §4): maps as logits, and they weigh more than words."""
     c.map_space = "logit"
     c.loss.answer, c.loss.focal, c.loss.binary_focal = 0.5, 2.0, 4.0
     c.row.verdict_weight = 3.0

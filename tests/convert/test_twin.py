@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from iadgpt_jax import Inspector
@@ -220,6 +221,24 @@ def test_text_without_images_and_left_padded_batches(directory, twin, photograph
     for row, inputs in zip(together, chats, strict=True):
         alone = twin.generate(**inputs, max_new_tokens=16, do_sample=False, eos_token_id=None)[0, -16:]
         assert row[longest:].tolist() == alone.tolist()
+
+
+def test_aurocs_are_ours_to_four_decimals(directory, twin):
+    """Image and pixel AUROC over 24 queries with random labels and masks."""
+    rng = np.random.default_rng(5)
+    pictures = rng.integers(0, 256, (26, 6, 6, 3), dtype=np.uint8).repeat(14, axis=1).repeat(14, axis=2)
+    references, queries = pictures[:2], pictures[2:]
+    labels, masks = rng.permutation(24) % 2, rng.integers(0, 2, (24, SIDE, SIDE))
+    aurocs = []
+    for found in (
+        Inspector.load(directory).inspect_many(queries, references, explain=False),
+        twin.inspect_many(queries, references, explain=False),
+    ):
+        pixels = np.stack([result.pixel_map for result in found])
+        aurocs.append(
+            [roc_auc_score(labels, [result.score for result in found]), roc_auc_score(masks.ravel(), pixels.ravel())]
+        )
+    np.testing.assert_allclose(*aurocs, rtol=0, atol=5e-5)
 
 
 def test_verify_compares_with_the_twin(directory):

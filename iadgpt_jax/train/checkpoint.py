@@ -31,7 +31,12 @@ MODEL_FILE, TOKENIZER, STEPS = "model.json", "tokenizer", "checkpoints"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """params: float32 tree (numpy-like jax arrays); info: what model.json says of the training; step of the weights."""
+    """A model as it lies in memory, wherever it came from.
+
+    params: tree of jax arrays, float32 from a workdir, and from a Hugging Face directory in the dtype its tensors share
+    unless another was asked for (only the fusion gates are float32 always). info: what model.json or config.json says
+    of the training. step: of the weights; 0 for what was imported or lies in a Hugging Face directory.
+    """
 
     params: dict
     config: ModelConfig

@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, load_model, save_model
@@ -227,3 +228,22 @@ def test_faults_of_the_configuration_leave_no_workdir(tmp_path):
     with pytest.raises(InputError, match="published weights"):
         train(config, str(tmp_path / "never"))
     assert not (tmp_path / "never").exists()
+
+
+def test_training_starts_from_a_hugging_face_directory_as_from_a_workdir(tmp_path, monkeypatch):
+    """Straight onto the mesh in float32. A step that changes nothing leaves the start itself as its checkpoint."""
+    model_config, tokenizer = small_config(), tiny_tokenizer()
+    params = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), lively_params(model_config))
+    tokenizer.save(tmp_path / "tokenizer")
+    export_hf(params, model_config, tmp_path / "tokenizer", tmp_path / "hf", dtype="bfloat16")
+
+    def idle_step(*_):
+        return lambda state, rows: (state._replace(step=state.step + 1), {"loss": rows.target_weights.sum()})
+
+    monkeypatch.setattr("launch.train.make_train_step", idle_step)
+    config = importlib.import_module("configs.stage3").get_config("tiny")
+    config.update(source_categories=6, steps=1, init_from=str(tmp_path / "hf"), mesh=dict(data=1, fsdp=4, tensor=2))
+    train(config, str(tmp_path / "run"))
+    model = load_model(tmp_path / "run")
+    assert model.config == model_config and model.step == 1
+    jax.tree.map(lambda got, sent: np.testing.assert_array_equal(got, sent.astype(np.float32)), model.params, params)

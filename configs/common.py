@@ -15,7 +15,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c = ml_collections.ConfigDict()
     c.size = size
     c.seed = 0
-    c.init_from = ""  # a workdir or imported checkpoint to start from; empty: random weights (tiny only)
+    c.init_from = ""  # a workdir, imported checkpoint or Hugging Face directory; empty: random weights (tiny only)
 
     c.source = "procedural" if tiny else ""  # or the path of a prepared dataset or of a folder in MVTec layout
     c.source_categories = 800  # of the procedural source
@@ -54,7 +54,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.loss.binary_focal = 0.0
 
     c.dtype = "float32" if tiny else "bfloat16"
-    c.remat = not tiny
+    c.remat = "none" if tiny else "attention"  # what layers keep for their backward pass (models/remat.py)
     c.mesh = ml_collections.ConfigDict({"data": 1 if not tiny else -1, "fsdp": -1 if not tiny else 1, "tensor": 1})
 
     c.log_every = 10

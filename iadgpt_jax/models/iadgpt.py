@@ -67,7 +67,7 @@ class Outputs(NamedTuple):
 class IADGPT(nn.Module):
     config: ModelConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"  # a policy of models/remat.py
 
     def setup(self):
         c = self.config

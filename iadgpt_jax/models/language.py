@@ -15,28 +15,32 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from iadgpt_jax.models import prefixed
 from iadgpt_jax.models.attention import MASKED, LaneMasks, Visibility, dense, laned, sees
 from iadgpt_jax.models.config import LanguageConfig
 from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
+from iadgpt_jax.models.remat import CONTEXT, KEY, QUERY, RESIDUAL, VALUE, name, rematerialised
 from iadgpt_jax.models.rope import rotate
 
 
 class MapRows(NamedTuple):
     """Where maps are read: rows int32[B, M, R] keyword slots, start int32[B, M] first slot of the query image's N
-    tokens, visibility of the whole row. `tokens` N is static, carried by the shape of `columns` int32[N] = 0..N-1."""
+    tokens, visibility of the whole row (None after a prefix, where lanes see themselves causally). `tokens` N is
+    static, carried by the shape of `columns` int32[N] = 0..N-1."""
 
     rows: jax.Array
     start: jax.Array
-    visibility: Visibility
+    visibility: Visibility | None
     columns: jax.Array
 
 
 class LayerInput(NamedTuple):
-    """What every layer reads: cos, sin float32[B, S, D/2] and how to attend: a mask bool[B, S, T] or lane masks."""
+    """What every layer reads: cos, sin float32[B, S, D/2] and how to attend: a mask bool[B, S, T], lane masks, or after
+    a prefix, whose keys and values are the cache (models/prefixed.py)."""
 
     cos: jax.Array
     sin: jax.Array
-    mask: jax.Array | LaneMasks
+    mask: jax.Array | LaneMasks | prefixed.AfterPrefix
     maps: MapRows | None = None
     write_at: jax.Array | None = None  # int32[]: the cache slot of the first of these S slots
 
@@ -82,6 +86,10 @@ class Attention(nn.Module):
         k = Project((c.kv_heads, c.head_width), ("embed", "kv", None), True, init_kind=self.init_kind, name="k")(x)
         v = Project((c.kv_heads, c.head_width), ("embed", "kv", None), True, init_kind=self.init_kind, name="v")(x)
         q, k = rotate(q, inputs.cos, inputs.sin), rotate(k, inputs.cos, inputs.sin)
+        q, k, v = name(q, QUERY), name(k, KEY), name(v, VALUE)
+        if isinstance(inputs.mask, prefixed.AfterPrefix):
+            out, maps = prefixed.read(q, k, v, cache.keys[0], cache.values[0], inputs.mask, inputs.maps)
+            return self._out(out), None, maps
         maps = keyword_rows(q, k, inputs.maps) if inputs.maps is not None else None
         stored = None
         if cache is not None:
@@ -92,9 +100,12 @@ class Attention(nn.Module):
             stored = Cache(k, v)
             k, v = k.astype(x.dtype), v.astype(x.dtype)
         attend = laned if isinstance(inputs.mask, LaneMasks) else dense
-        out = attend(q, k, v, inputs.mask)
-        out = Project((c.width,), ("heads", None, "embed"), inputs=2, init_kind=self.init_kind, name="out")(out)
-        return out, stored, maps
+        out = name(attend(q, k, v, inputs.mask), CONTEXT)
+        return self._out(out), stored, maps
+
+    def _out(self, attended):
+        axes = ("heads", None, "embed")
+        return Project((self.config.width,), axes, inputs=2, init_kind=self.init_kind, name="out")(attended)
 
 
 class DecoderLayer(nn.Module):
@@ -107,7 +118,7 @@ class DecoderLayer(nn.Module):
         out, stored, maps = Attention(c, self.init_kind, name="attention")(
             RMSNorm(c.eps, name="norm1")(x), inputs, cache
         )
-        x += out
+        x = name(x + out, RESIDUAL)
         x += SwiGLU(c.mlp, "embed", "mlp", init_kind=self.init_kind, name="mlp")(RMSNorm(c.eps, name="norm2")(x))
         return x, (stored, maps)
 
@@ -117,11 +128,11 @@ class DecoderGroup(nn.Module):
 
     config: LanguageConfig
     init_kind: str
-    remat: bool
+    remat: str
 
     @nn.compact
     def __call__(self, x, inputs: LayerInput, cache: tuple[Cache, Cache] | None):
-        layer = nn.remat(DecoderLayer, prevent_cse=False) if self.remat else DecoderLayer
+        layer = rematerialised(DecoderLayer, self.remat)
         inner = self.config.depth // self.config.groups - 1
         plain_cache, last_cache = cache if cache is not None else (None, None)
         stored = None
@@ -140,7 +151,7 @@ class Decoder(nn.Module):
 
     config: LanguageConfig
     init_kind: str
-    remat: bool = False
+    remat: str = "none"
 
     def setup(self):
         c = self.config

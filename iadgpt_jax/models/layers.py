@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from iadgpt_jax.models.remat import GATE, UP, name
+
 
 def kernel_init(kind: str, fan_in: int):
     """Normal of std .02 as Qwen, or of std fan_in^-½ where training starts from scratch ("compare")."""
@@ -66,4 +68,5 @@ class SwiGLU(nn.Module):
         gate = Project((self.mlp,), inward, self.bias, init_kind=self.init_kind, name="gate")(x)
         up = Project((self.mlp,), inward, self.bias, init_kind=self.init_kind, name="up")(x)
         outward = (self.mlp_axis, self.embed_axis)
+        gate, up = name(gate, GATE), name(up, UP)
         return Project(x.shape[-1:], outward, self.bias, init_kind=self.init_kind, name="down")(nn.silu(gate) * up)

@@ -20,6 +20,7 @@ import numpy as np
 from iadgpt_jax.models.config import GROUPS, VisionConfig
 from iadgpt_jax.models.fusion import Fusion
 from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
+from iadgpt_jax.models.remat import CONTEXT, KEY, QUERY, RESIDUAL, VALUE, name, rematerialised
 from iadgpt_jax.models.rope import rotate, vision_angles
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as published with Qwen2.5-VL
@@ -70,9 +71,10 @@ class VisionAttention(nn.Module):
         axes = ("vision", None, "vision_heads", None)
         qkv = Project((3, heads, width), axes, True, init_kind=self.init_kind, name="qkv")(x)
         q, k, v = rotate(qkv[..., 0, :, :], cos, sin), rotate(qkv[..., 1, :, :], cos, sin), qkv[..., 2, :, :]
+        q, k, v = name(q, QUERY), name(k, KEY), name(v, VALUE)
         logits = jnp.einsum("mqhd,mkhd->mhqk", q, k, preferred_element_type=jnp.float32) * width**-0.5
         weights = jax.nn.softmax(jnp.where(valid[:, None, None, :], logits, -1e30), axis=-1).astype(x.dtype)
-        out = jnp.einsum("mhqk,mkhd->mqhd", weights, v)
+        out = name(jnp.einsum("mhqk,mkhd->mqhd", weights, v), CONTEXT)
         axes = ("vision_heads", None, "vision")
         return Project((self.config.width,), axes, True, inputs=2, init_kind=self.init_kind, name="out")(out)
 
@@ -85,7 +87,7 @@ class VisionBlock(nn.Module):
     def __call__(self, x, cos, sin, valid):
         eps = self.config.eps
         attention = VisionAttention(self.config, self.init_kind, name="attention")
-        x += attention(RMSNorm(eps, name="norm1")(x), cos, sin, valid)
+        x = name(x + attention(RMSNorm(eps, name="norm1")(x), cos, sin, valid), RESIDUAL)
         mlp = SwiGLU(self.config.mlp, "vision", "vision_mlp", True, self.init_kind, name="mlp")
         return x + mlp(RMSNorm(eps, name="norm2")(x))
 
@@ -106,12 +108,12 @@ class VisionGroup(nn.Module):
 
     config: VisionConfig
     init_kind: str
-    remat: bool
+    remat: str
 
     @nn.compact
     def __call__(self, x, geometry):
         windowed, full = geometry
-        step = nn.remat(_WindowStep, prevent_cse=False) if self.remat else _WindowStep
+        step = rematerialised(_WindowStep, self.remat)
         inner = self.config.depth // GROUPS - 1
         if inner:
             images, patches, width = x.shape
@@ -152,7 +154,7 @@ class VisionTower(nn.Module):
     taps: bool
     init_kind: str
     dtype: jnp.dtype
-    remat: bool = False
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, patches, grid):

@@ -92,7 +92,7 @@ def test_the_decoder_is_a_loop_over_layers(rows):
 
 def test_rematerialisation_changes_neither_loss_nor_gradients(rows):
     results = []
-    for remat in (False, True):
+    for remat in ("none", "attention"):
         loss = make_loss(IADGPT(CONFIG, remat=remat), None, LossWeights(), "logit")
         step = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
         results.append(step(PARAMS, rows))

@@ -1,0 +1,154 @@
+"""Model FLOPs of a training or scoring step: what the mathematics needs, by formula, whatever was compiled.
+
+A matrix product of [m, k] by [k, n] is 2·m·k·n; everything else is left out, as in the published counts (PaLM's
+appendix B, MaxText). On top of "6 · parameters · tokens" this one counts attention by visible pairs (causal, and
+laned rows by their lanes, so shared references count once), the ViT's window and full attention, vocabulary
+logits at targets only, map rows, and a backward pass that skips what nothing trained asks for. Recomputation
+(rematerialisation, a fused kernel's second look at its logits) is not counted: it is not progress.
+
+    per_step = step_flops(model_config, row_shape(config), config.rows, frozen=config.frozen)
+    mfu = per_step / seconds_per_step / (devices * peak_flops(jax.devices()[0].device_kind))
+
+Rows count at capacity, as if every slot were filled; pass `pairs` where the instances of a row are known to see
+less than all of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from iadgpt_jax.chips import find_chip
+from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.config import GROUPS, ModelConfig
+
+
+class Shape(Protocol):
+    """The static sizes of a row, as data/pack.RowShape has them."""
+
+    slots: int
+    images: int
+    patches: int
+    maps: int
+    keyword_rows: int
+    targets: int
+    mask_side: int
+    lanes: Lanes | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """FLOPs of one part of the model: forward, gradient with respect to its inputs, and to its weights."""
+
+    forward: float
+    inputs: float = 0.0
+    weights: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.inputs + self.weights
+
+
+def step_flops(
+    config: ModelConfig, shape: Shape, rows: int, *, frozen: str = "", maps: bool = True, pairs: float | None = None
+) -> float:
+    """Model FLOPs of one training step over `rows` rows, all devices together.
+
+    frozen: config.frozen, the regular expression over paths of parameters that do not train. maps: whether maps are
+    supervised (config.map_space is not "none"). pairs: visible (query, key) pairs per row; default: `visible_pairs`.
+    """
+    return sum(part.total for part in train_parts(config, shape, rows, frozen, maps, pairs).values())
+
+
+def score_flops(config: ModelConfig, shape: Shape, rows: int, *, pairs: float | None = None) -> float:
+    """Model FLOPs of scoring `rows` rows: one forward pass with maps, logits only where answers stand."""
+    parts = _forward(config, shape, rows, shape.maps, True, pairs)
+    return sum(parts.values()) - parts["upsampling"]
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """Peak dense bfloat16 FLOP/s of a JAX device by its `device_kind`; None where nobody publishes one (a CPU)."""
+    chip = find_chip(device_kind)
+    return chip.flops if chip else None
+
+
+def visible_pairs(shape: Shape) -> float:
+    """(query, key) pairs per row when it is full: causal over a flat row; in a laned one every lane sees the prefix
+    and, causally, itself."""
+    if shape.lanes is None:
+        return shape.slots * (shape.slots + 1) / 2
+    prefix = shape.lanes.prefix
+    pairs = prefix * (prefix + 1) / 2
+    return pairs + sum(count * (lane * prefix + lane * (lane + 1) / 2) for count, lane in shape.lanes.groups)
+
+
+def train_parts(
+    config: ModelConfig, shape: Shape, rows: int, frozen: str = "", maps: bool = True, pairs: float | None = None
+) -> dict[str, Part]:
+    """FLOPs of a training step by part of the model. Arguments as in `step_flops`."""
+    forward = _forward(config, shape, rows, shape.targets, maps, pairs)
+    trains = _trains(frozen)
+    # A part computes gradients of its inputs if anything trains before it or, its norms and biases, inside it.
+    tower = trains("vision/patch_embed") or trains("vision/groups/window/block/mlp/up/kernel")
+    gates = config.taps and trains("vision/fusion/gates")
+    merger = trains("vision/merger/fc1/kernel")
+    seen = tower or gates or merger or trains("language/embedding")
+    layers = trains("language/groups/plain/mlp/up/kernel")
+    after = seen or layers
+    head = trains("language/embedding" if config.language.tied else "language/head")
+
+    def part(name: str, inputs: bool, weights: bool, products: int = 1) -> Part:
+        return Part(forward[name], products * forward[name] * inputs, forward[name] * weights)
+
+    blocks = trains("vision/groups/window/block/mlp/up/kernel")
+    return {
+        "patch_embedding": part("patch_embedding", False, trains("vision/patch_embed")),
+        "vision_blocks": part("vision_blocks", tower, blocks),
+        "vision_window_attention": part("vision_window_attention", tower, False, 2),  # both factors are inputs
+        "vision_full_attention": part("vision_full_attention", tower, False, 2),
+        "fusion": part("fusion", tower, gates),
+        "merger": part("merger", tower or gates or merger, merger),
+        "compression": Part(forward["compression"]),
+        "decoder_layers": part("decoder_layers", after, layers),
+        "decoder_attention": part("decoder_attention", after, False, 2),
+        "map_rows": part("map_rows", after, False, 2),
+        "upsampling": part("upsampling", after, False),
+        "vocabulary": part("vocabulary", after, head),
+    }
+
+
+def _trains(frozen: str) -> Callable[[str], bool]:
+    pattern = re.compile(frozen) if frozen else None
+    return lambda path: pattern is None or not pattern.search(path)
+
+
+def _forward(
+    config: ModelConfig, shape: Shape, rows: int, targets: int, maps: bool, pairs: float | None
+) -> dict[str, float]:
+    """FLOPs of a forward pass over `rows` rows by part, `targets` vocabulary rows each."""
+    v, c = config.vision, config.language
+    images, patches = rows * shape.images, rows * shape.images * shape.patches
+    per_image = shape.patches // v.merge**2  # merged tokens
+    window = v.window_units**2 * v.merge**2  # patches of one
+    wide = v.width * v.merge**2
+    heads, kv = c.heads * c.head_width, c.kv_heads * c.head_width
+    full = len(v.full_blocks)
+    with_maps = bool(maps and config.taps)
+    side, grid = shape.mask_side, int(per_image**0.5)
+    keywords = rows * shape.maps * shape.keyword_rows
+    return {
+        "patch_embedding": 2.0 * patches * v.patch_values * v.width,
+        "vision_blocks": 2.0 * patches * v.depth * (4 * v.width**2 + 3 * v.width * v.mlp),
+        "vision_window_attention": 4.0 * patches * (v.depth - full) * v.width * window,
+        "vision_full_attention": 4.0 * patches * full * v.width * shape.patches,
+        "fusion": bool(config.taps) * 2.0 * (GROUPS - 1) * patches * v.width,
+        "merger": 2.0 * images * per_image * (wide**2 + wide * v.out),
+        "compression": 2.0 * images * per_image**2 * v.out,
+        "decoder_layers": 2.0 * rows * shape.slots * c.depth * (c.width * (2 * heads + 2 * kv) + 3 * c.width * c.mlp),
+        "decoder_attention": 4.0 * rows * c.depth * heads * (visible_pairs(shape) if pairs is None else pairs),
+        "map_rows": with_maps * 2.0 * GROUPS * keywords * (heads * shape.slots + 2 * per_image),
+        "upsampling": with_maps * 2.0 * rows * shape.maps * 2 * side * grid * (grid + side),
+        "vocabulary": 2.0 * rows * targets * c.width * c.vocab,
+    }

@@ -1,0 +1,112 @@
+"""Model FLOPs by formula are those counted in the traced step of a small model, part by part where they can be told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from iadgpt_jax.ahead.jaxpr import traced_flops
+from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.flops import peak_flops, score_flops, step_flops, train_parts, visible_pairs
+from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.models.attention import Lanes, Visibility, sees
+from iadgpt_jax.models.config import preset
+from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.train.optimizer import make_optimizer
+from iadgpt_jax.train.state import create
+from iadgpt_jax.train.step import make_train_step
+from tests.small_iadgpt import BUDGET, small_config
+
+CONFIG = small_config(vision={"full_blocks": (2, 5, 8, 11), "depth": 12}, language={"depth": 8})
+FLAT = RowShape(slots=160, images=4, patches=BUDGET, maps=2, keyword_rows=8, targets=24, mask_side=16)
+LANED = dataclasses.replace(FLAT, slots=96 + 2 * 32, lanes=Lanes(96, ((2, 32),)))
+ROWS = 2
+STAGE_3 = r"^vision/(groups|patch_embed|block_)"
+
+
+def blank(shape):
+    """Rows of this shape that hold nothing: only their sizes matter to a trace."""
+    return pack([], ROWS, shape, CONFIG.vision).rows
+
+
+def counted(shape, frozen: str, map_space: str) -> float:
+    optimizer = make_optimizer(lambda step: 1e-3, b1=0.9, b2=0.95, weight_decay=0.0, clip=1.0)
+    state = jax.eval_shape(lambda: create(init_params(CONFIG, jax.random.key(0)), frozen, optimizer))
+    step = make_train_step(IADGPT(CONFIG), optimizer, shape.lanes, LossWeights(), map_space)
+    return traced_flops(step, state, blank(shape))
+
+
+def computed_pairs(shape) -> float:
+    """What the dense and laned attention of models/attention.py form, masked or not."""
+    if shape.lanes is None:
+        return shape.slots**2
+    p = shape.lanes.prefix
+    return p * p + sum(count * lane * (p + lane) for count, lane in shape.lanes.groups)
+
+
+@pytest.mark.parametrize("shape", [FLAT, LANED], ids=["flat", "laned"])
+@pytest.mark.parametrize("frozen", ["", STAGE_3, "^vision", "^language/(groups|head)"])
+def test_a_training_step_counts_as_the_formula_says(shape, frozen):
+    """Within 1 %: the trace also pools the kind of maps nothing reads, and lacks nothing."""
+    expected = step_flops(CONFIG, shape, ROWS, frozen=frozen, pairs=computed_pairs(shape))
+    assert counted(shape, frozen, "probability") == pytest.approx(expected, rel=0.01)
+
+
+def test_without_maps_it_is_exact():
+    expected = step_flops(CONFIG, FLAT, ROWS, maps=False, pairs=computed_pairs(FLAT))
+    assert counted(FLAT, "", "none") == expected
+
+
+def test_scoring_counts_as_the_formula_says():
+    params = jax.eval_shape(lambda: init_params(CONFIG, jax.random.key(0)))
+    score = make_score(IADGPT(CONFIG), LANED.lanes, 1, 2)
+    expected = score_flops(CONFIG, LANED, ROWS, pairs=computed_pairs(LANED))
+    assert traced_flops(score, params, blank(LANED)) == pytest.approx(expected, rel=0.01)
+
+
+def test_rematerialisation_is_no_progress():
+    """A step that recomputes its layers is traced with about a forward pass more; the formula stays."""
+    optimizer = make_optimizer(lambda step: 1e-3, b1=0.9, b2=0.95, weight_decay=0.0, clip=1.0)
+    state = jax.eval_shape(lambda: create(init_params(CONFIG, jax.random.key(0)), "", optimizer))
+    step = make_train_step(IADGPT(CONFIG, jnp.float32, "full"), optimizer, None, LossWeights(), "none")
+    ratio = traced_flops(step, state, blank(FLAT)) / step_flops(CONFIG, FLAT, ROWS, maps=False, pairs=FLAT.slots**2)
+    assert 1.2 < ratio < 1.34
+
+
+@pytest.mark.parametrize("shape", [FLAT, LANED], ids=["flat", "laned"])
+def test_visible_pairs_are_those_of_the_mask(shape):
+    """One instance that fills its row: a shared part in the prefix and a block in every lane."""
+    order = jnp.arange(shape.slots)[None]
+    block, limit = jnp.zeros_like(order), jnp.full_like(order, shape.slots)
+    if shape.lanes:
+        for number, (start, end) in enumerate(shape.lanes.runs()):
+            block = block.at[:, start:end].set(number)
+        limit = jnp.full_like(order, shape.lanes.prefix)
+    seen = Visibility(jnp.ones_like(order), block, limit, order)
+    assert float(sees(seen, seen).sum()) == visible_pairs(shape)
+
+
+def test_the_7b_in_known_numbers():
+    """A decoder token of the 7B costs 2 · 6.53 G multiply-adds in its layers; the ViT of a 448-pixel image 1.3 T."""
+    shape = RowShape(slots=4096, images=8, patches=1024, maps=6, keyword_rows=12, targets=192, mask_side=224)
+    parts = train_parts(preset("7b"), shape, 1, STAGE_3)
+    assert parts["decoder_layers"].forward / 4096 == pytest.approx(2 * 6.525e9, rel=1e-3)
+    blocks = parts["vision_blocks"].forward + parts["vision_full_attention"].forward
+    assert blocks / 8 == pytest.approx(1024 * 2 * 32 * (4 * 1280**2 + 3 * 1280 * 3420) + 4 * 4 * 1280 * 1024**2)
+    assert parts["vision_blocks"].total == parts["vision_blocks"].forward, "a frozen tower only looks"
+    assert parts["decoder_layers"].total == 3 * parts["decoder_layers"].forward
+    assert parts["merger"].total == 3 * parts["merger"].forward, "its gates and itself train"
+
+
+@pytest.mark.parametrize(
+    "kind, peak",
+    [("TPU v5 lite", 197e12), ("TPU v5", 459e12), ("TPU v5p", 459e12), ("TPU v6 lite", 918e12),
+     ("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H200", 989e12), ("NVIDIA A100-SXM4-80GB", 312e12), ("cpu", None)],
+)  # fmt: skip
+def test_peak_rates_by_device_kind(kind, peak):
+    assert peak_flops(kind) == peak

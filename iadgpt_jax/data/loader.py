@@ -7,7 +7,7 @@ of consecutive instances, so a restart at step n needs n and nothing else, on an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import grain
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.instance import Instance
 from iadgpt_jax.models.iadgpt import Rows
 
@@ -27,8 +28,15 @@ class Task(Protocol):
     def instance(self, index: int, rng: np.random.Generator) -> Instance: ...
 
 
+class Batch(NamedTuple):
+    """One step's rows on the host (this process's share) and what they hold."""
+
+    rows: Rows
+    tally: Tally
+
+
 class Batches:
-    """Step -> packed rows on the host, by random access."""
+    """Step -> `Batch`, by random access."""
 
     def __init__(
         self, parts: Sequence[tuple[Task, float]], encoder: Encoder, shape: RowShape, *, rows: int, instances: int,
@@ -39,8 +47,6 @@ class Batches:
             raise ValueError(f"{rows} rows and {instances} instances a step do not divide by {processes} processes")
         self.shape, self.vision = shape, encoder.config.vision
         self.rows = rows // processes
-        self.filled: list[tuple[float, float]] = []
-        self.dropped = 0
         streams = [
             grain.MapDataset.range(len(task)).seed(seed + 1000 * i).shuffle().repeat().random_map(task.instance)
             for i, (task, _) in enumerate(parts)
@@ -51,17 +57,15 @@ class Batches:
         grouped = mixed.batch(per_process, batch_fn=list)[process::processes]
         self.dataset = grouped.map(lambda group: self._pack([encoder(instance) for instance in group]))
 
-    def _pack(self, encodeds) -> Rows:
+    def _pack(self, encodeds) -> Batch:
         packed = pack(encodeds, self.rows, self.shape, self.vision)
-        self.filled.append(packed.filled)
-        self.dropped += sum(place is None for place in packed.where)
-        return packed.rows
+        return Batch(packed.rows, packed.tally)
 
-    def __getitem__(self, step: int) -> Rows:
+    def __getitem__(self, step: int) -> Batch:
         return self.dataset[step]
 
-    def iterate(self, start: int, stop: int, ahead: int = 4, threads: int = 1) -> Iterator[Rows]:
-        """Rows of steps start..stop-1, made `ahead` of use by `threads` background threads."""
+    def iterate(self, start: int, stop: int, ahead: int = 4, threads: int = 1) -> Iterator[Batch]:
+        """The batches of steps start..stop-1, made `ahead` of use by `threads` background threads."""
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
         return iter(self.dataset[start:stop].to_iter_dataset(options))
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from iadgpt_jax.data.encode import Encoded
+from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.config import VisionConfig
@@ -72,11 +73,11 @@ class _Row:
 @dataclass
 class Packed:
     """Rows plus where each instance went: `where[i]` is (row, index of its first map query, slot starts of its blocks)
-    or None for an instance that found no room. `filled`: share of decoder slots and of image slots with content."""
+    or None for an instance that found no room."""
 
     rows: Rows
     where: list[tuple[int, list[int], list[int]] | None]
-    filled: tuple[float, float]
+    tally: Tally
 
 
 def pack(encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: VisionConfig) -> Packed:
@@ -109,8 +110,21 @@ def pack(encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: Visio
             image += len(encoded.images)
             maps += len([m for m in maps_of if m >= 0])
             target += sum(len(block.targets) for block in encoded.blocks)
-    slots = float((arrays["segment"] > 0).mean())
-    return Packed(Rows(**arrays), where, (slots, float((arrays["grid"][..., 0] > 0).mean())))
+    return Packed(Rows(**arrays), where, _tally(rows, shape, dropped=where.count(None)))
+
+
+def _tally(rows: Sequence[_Row], shape: RowShape, dropped: int) -> Tally:
+    placed = [encoded for row in rows for encoded, _, _ in row.placed]
+    return Tally(
+        slots=sum(encoded.slots for encoded in placed),
+        slots_room=len(rows) * shape.slots,
+        images=sum(row.images for row in rows),
+        images_room=len(rows) * shape.images,
+        queries=sum(len(encoded.blocks) for encoded in placed),
+        targets=sum(row.targets for row in rows),
+        instances=len(placed),
+        dropped=dropped,
+    )
 
 
 def _too_large(encoded: Encoded, shape: RowShape) -> str:

@@ -11,6 +11,8 @@ from typing import TextIO
 
 import jax
 
+from iadgpt_jax.data.tally import Tally
+
 
 class TrainLog:
     """Collects a step's metrics as they are on the device and reads them an interval later, so nothing waits."""
@@ -24,22 +26,36 @@ class TrainLog:
         self.pending: tuple[int, Mapping[str, jax.Array], dict[str, float]] | None = None
         self.start, self.start_step = time.monotonic(), first
         self.mark, self.mark_step = self.start, first
-        self.waited = 0.0
+        self.waited, self.tally = 0.0, Tally()
 
-    def step(self, step: int, metrics: Mapping[str, jax.Array], extra: Mapping[str, float], waited: float) -> None:
-        """After step `step` (1-based): remember its metrics when it is due; write those remembered before."""
+    def step(
+        self, step: int, metrics: Mapping[str, jax.Array], tally: Tally, learning_rate: float, waited: float
+    ) -> None:
+        """After step `step` (1-based): remember its metrics when it is due; write those remembered before.
+
+        `tally`: what this process's rows held. `waited`: seconds spent waiting for them.
+        """
         self.waited += waited
+        self.tally += tally
         if step % self.every and step != self.steps:
             return
         self.flush()
         now = time.monotonic()
         seconds, steps = max(now - self.mark, 1e-9), max(step - self.mark_step, 1)
         rates = {"steps_per_second": steps / seconds, "data_wait_share": self.waited / seconds}
-        counted = {key: value for key, value in extra.items() if key != "learning_rate"}
-        rates |= {f"{key}_per_second": value * steps / seconds for key, value in counted.items()}
-        rates["learning_rate"] = extra["learning_rate"]
-        self.mark, self.mark_step, self.waited = now, step, 0.0
+        rates |= {f"{what}_per_second": count / seconds for what, count in self._counts().items()}
+        rates["filled_slots"], rates["filled_images"] = self.tally.filled
+        rates["dropped"] = self.tally.dropped_share
+        rates["learning_rate"] = learning_rate
+        self.mark, self.mark_step = now, step
+        self.waited, self.tally = 0.0, Tally()
         self.pending = (step, metrics, rates)
+
+    def _counts(self) -> dict[str, int]:
+        """What was trained on since the last mark, by all processes: each has an equal share of the rows."""
+        tally, processes = self.tally, jax.process_count()
+        counts = {"tokens": tally.slots, "images": tally.images, "queries": tally.queries}
+        return {what: count * processes for what, count in counts.items()}
 
     def flush(self) -> None:
         """Write what is remembered, and the progress line."""
@@ -53,8 +69,9 @@ class TrainLog:
         pace = (time.monotonic() - self.start) / max(step - self.start_step, 1)
         parts = " ".join(f"{key} {values[key]:.3f}" for key in ("loss", "answer", "focal", "dice") if key in values)
         line = (
-            f"{self.name} {step}/{self.steps}  {parts}  {rates['images_per_second']:.0f} images/s  "
-            f"{(self.steps - step) * pace:.0f} s left"
+            f"{self.name} {step}/{self.steps}  {parts}  {rates['queries_per_second']:.0f} queries/s  "
+            f"rows {rates['filled_slots']:.0%} full, images {rates['filled_images']:.0%}, "
+            f"{rates['dropped']:.1%} dropped  {(self.steps - step) * pace:.0f} s left"
         )
         terminal = sys.stderr.isatty()
         sys.stderr.write(f"\r\033[K{line}" + ("\n" if step >= self.steps else "") if terminal else line + "\n")

@@ -65,19 +65,20 @@ def assert_same(a, b):
 def test_a_batch_is_a_function_of_seed_and_step():
     first, second = batches(), batches()
     for step in (5, 0, 3, 5):
-        assert_same(first[step], second[step])
-    assert contents(batches(seed=1)[0]) != contents(first[0])
-    assert contents(first[1]) != contents(first[0])
+        assert_same(first[step].rows, second[step].rows)
+        assert first[step].tally == second[step].tally
+    assert contents(batches(seed=1)[0].rows) != contents(first[0].rows)
+    assert contents(first[1].rows) != contents(first[0].rows)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_iterating_from_step_n_is_the_rest_of_iterating_from_0(threads):
     whole = list(batches().iterate(0, 7, threads=threads))
     assert len(whole) == 7
-    for step, rows in enumerate(whole):
-        assert_same(rows, batches()[step])
+    for step, batch in enumerate(whole):
+        assert_same(batch.rows, batches()[step].rows)
     for got, expected in zip(batches().iterate(4, 7, ahead=1, threads=threads), whole[4:], strict=True):
-        assert_same(got, expected)
+        assert_same(got.rows, expected.rows)
     assert list(batches().iterate(7, 7)) == []
 
 
@@ -85,9 +86,9 @@ def test_two_processes_share_the_instances_of_one():
     alone = batches()
     shares = [batches(process=process, processes=2) for process in range(2)]
     for step in range(6):
-        parts = [share[step] for share in shares]
+        parts = [share[step].rows for share in shares]
         assert all(len(part.tokens) == 2 for part in parts)
-        assert contents(parts[0]) + contents(parts[1]) == contents(alone[step])
+        assert contents(parts[0]) + contents(parts[1]) == contents(alone[step].rows)
 
 
 def test_shares_must_divide():
@@ -97,7 +98,7 @@ def test_shares_must_divide():
 
 def test_every_epoch_covers_every_index_once_in_its_own_order():
     """20 instances in steps of 4: five steps are an epoch."""
-    stream = [tags(rows) for rows in batches(rows=2, instances=4).iterate(0, 15)]
+    stream = [tags(batch.rows) for batch in batches(rows=2, instances=4).iterate(0, 15)]
     epochs = [stream[start : start + 5] for start in (0, 5, 10)]
     for epoch in epochs:
         assert sorted(tag for step in epoch for tag in step) == list(range(20))
@@ -108,7 +109,7 @@ def test_an_instance_visited_again_is_drawn_anew():
     """The same index in two epochs gets different random numbers, in the same epoch of another run the same."""
     words = {}
     for step in range(15):
-        for (tag, tokens), _ in contents(batches(rows=2, instances=4)[step]).items():
+        for (tag, tokens), _ in contents(batches(rows=2, instances=4)[step].rows).items():
             words.setdefault(tag, []).append(tokens)
     assert all(len(visits) == 3 for visits in words.values())
     assert sum(len(set(visits)) > 1 for visits in words.values()) > 10
@@ -116,20 +117,20 @@ def test_an_instance_visited_again_is_drawn_anew():
 
 def test_mixture_weights_are_shares_of_instances():
     parts = [(Tagged(50), 0.5), (Tagged(30, offset=100), 0.3), (Tagged(7, offset=200), 0.2)]
-    drawn = Counter(tag // 100 for step in range(25) for tag in tags(batches(parts=parts)[step]))
+    drawn = Counter(tag // 100 for step in range(25) for tag in tags(batches(parts=parts)[step].rows))
     for part, share in enumerate((0.5, 0.3, 0.2)):
         assert drawn[part] / 200 == pytest.approx(share, abs=0.01)
 
 
 def test_what_found_no_room_is_counted():
-    tight = batches(rows=1, instances=8)
-    tight[0]
-    assert tight.dropped == 2  # six image slots for eight instances
+    tally = batches(rows=1, instances=8)[0].tally
+    assert (tally.instances, tally.dropped) == (6, 2)  # six image slots for eight instances
+    assert tally.dropped_share == 0.25
 
 
 def test_rows_are_put_where_the_mesh_splits_them():
     mesh = make_mesh(2, 2, 2)
-    rows = batches()[0]
+    rows = batches()[0].rows
     placed = put(rows, rows_sharding(mesh, ShardingRules()))
     assert_same(jax.tree.map(np.asarray, placed), rows)
     assert {shard.data.shape[0] for shard in placed.tokens.addressable_shards} == {1}

@@ -50,7 +50,7 @@ def test_every_slot_of_every_instance_is_in_its_row(encodeds, shape):
             if maps[number - 1] >= 0:
                 check_map_query(rows, row, maps[number - 1], block, start)
     np.testing.assert_array_equal(taken, rows.segment > 0)
-    assert packed.filled[0] == pytest.approx((rows.segment > 0).mean())
+    assert packed.tally.filled[0] == pytest.approx((rows.segment > 0).mean())
 
 
 def check_map_query(rows, row, query, block, start):
@@ -94,7 +94,7 @@ def test_images_targets_and_lanes(encodeds, shape):
     assert rows.target_weights.sum() == total
     used = rows.grid[..., 0] > 0
     assert used.sum() == sum(len(encoded.images) for encoded in encodeds)
-    assert packed.filled[1] == pytest.approx(used.mean())
+    assert packed.tally.filled[1] == pytest.approx(used.mean())
 
 
 def test_a_compressed_image_is_anchored_at_its_own_instances_first_reference(encodeds):

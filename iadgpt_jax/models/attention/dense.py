@@ -1,8 +1,7 @@
-"""Decoder attention over packed rows, in two exactly equal forms.
+"""Decoder attention in plain XLA operations, in two exactly equal forms: the reference for every kernel.
 
-Who sees whom is told by three integers per slot (see `Visibility`), so one rule covers plain instances, packed rows
-and queries that share their references. `dense` evaluates the rule over all pairs. `laned` uses what the packer
-guarantees when a row has lanes, that a slot sees only the prefix area and its own lane, and never forms the rest.
+`dense` evaluates the rule of visibility over all pairs. `laned` uses what the packer guarantees when a row has lanes,
+that a slot sees only the prefix area and its own lane, and never forms the rest.
 
 Suffixes: B rows, S slots, T keys, H heads, K KV heads, G = H / K, D head width, P prefix slots, N lanes of
 a group, C slots per lane.
@@ -15,36 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from iadgpt_jax.models.attention.visibility import Lanes, Visibility, sees
+
 MASKED = -1e30  # finite: a row that sees nothing must not produce NaN
-
-
-class Visibility(NamedTuple):
-    """Integers int32[B, S] that decide visibility.
-
-    segment: the instance a slot belongs to, 0 for padding. block: 0 for the part an instance's query blocks share,
-    1.. for its blocks. limit: the slots of block 0 a slot may see end before this index. order: the slot's own index.
-    """
-
-    segment: jax.Array
-    block: jax.Array
-    limit: jax.Array
-    order: jax.Array
-
-    def take(self, index) -> Visibility:
-        """The same integers at index int32[B, R]."""
-        return Visibility(*(jnp.take_along_axis(field, index, axis=1) for field in self))
-
-    def slice(self, start: int, stop: int | None) -> Visibility:
-        return Visibility(*(field[:, start:stop] for field in self))
-
-
-def sees(query: Visibility, key: Visibility):
-    """bool[B, R, T]: causal, inside one instance; own block whole, the shared block up to the limit."""
-    q = Visibility(*(field[:, :, None] for field in query))
-    k = Visibility(*(field[:, None, :] for field in key))
-    own = k.block == q.block
-    shared = (k.block == 0) & (k.order < q.limit)
-    return (q.segment == k.segment) & (k.order <= q.order) & (own | shared)
 
 
 def dense(q, k, v, mask):
@@ -54,25 +26,6 @@ def dense(q, k, v, mask):
     logits = jnp.einsum("bskgd,btkd->bkgst", grouped, k, preferred_element_type=jnp.float32) * width**-0.5
     weights = jax.nn.softmax(jnp.where(mask[:, None, None], logits, MASKED), axis=-1).astype(v.dtype)
     return jnp.einsum("bkgst,btkd->bskgd", weights, v).reshape(batch, slots, heads, width)
-
-
-class Lanes(NamedTuple):
-    """How a laned row is cut: `prefix` slots, then groups of (number of lanes, slots of each). Static."""
-
-    prefix: int
-    groups: tuple[tuple[int, int], ...]
-
-    @property
-    def slots(self) -> int:
-        return self.prefix + sum(count * lane for count, lane in self.groups)
-
-    def runs(self) -> list[tuple[int, int]]:
-        """[start, end) of the prefix area and of every lane."""
-        runs, at = [(0, self.prefix)], self.prefix
-        for count, lane in self.groups:
-            runs += [(at + i * lane, at + (i + 1) * lane) for i in range(count)]
-            at += count * lane
-        return runs
 
 
 class LaneMasks(NamedTuple):

@@ -1,0 +1,97 @@
+"""Every rematerialisation policy gives the gradients of no rematerialisation, and repeats the work it says it does.
+
+Tolerance: a recomputed value is the same float32 operation on the same inputs; only what XLA fuses differs, a few
+roundings of 6e-8 over sums of at most 48 terms, through three layers.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.language import DecoderGroup, LayerInput
+from iadgpt_jax.models.remat import POLICIES, rematerialised
+from iadgpt_jax.models.vision import VisionGroup
+from tests.small_iadgpt import QUICK, small_config
+
+CONFIG = small_config(vision={"depth": 12, "full_blocks": (2, 5, 8, 11)}, language={"depth": 12})
+S, P, WINDOW = 24, 32, 16
+
+
+def tower(kind: str, policy: str):
+    """(loss of a group's parameters, inputs): three layers each."""
+    rng = np.random.default_rng(0)
+    if kind == "decoder":
+        width = CONFIG.language.head_width // 2
+        x = rng.normal(size=(2, S, CONFIG.language.width)).astype(np.float32)
+        angles = rng.normal(size=(2, S, width)).astype(np.float32)
+        inputs = LayerInput(np.cos(angles), np.sin(angles), np.tri(S, dtype=bool)[None].repeat(2, 0))
+        group, arguments = DecoderGroup(CONFIG.language, "normal", policy), (x, inputs, None)
+    else:
+        c = CONFIG.vision
+        x = rng.normal(size=(2, P, c.width)).astype(np.float32)
+        angles = rng.normal(size=(2, P, c.width // c.heads // 2)).astype(np.float32)
+        full = np.cos(angles), np.sin(angles), rng.random((2, P)) < 0.9
+        windowed = tuple(a.reshape(2 * P // WINDOW, WINDOW, *a.shape[2:]) for a in full)
+        group, arguments = VisionGroup(c, "normal", policy), (x, (windowed, full))
+
+    def loss(params):
+        return (group.apply(params, *arguments)[0] ** 2).mean()
+
+    # Initial weights times 8: attention and MLP must matter beside the residual stream.
+    params = jax.tree.map(lambda p: 8 * p, jax.jit(lambda: group.init(jax.random.key(0), *arguments))())
+    return loss, params
+
+
+@functools.cache
+def gradients(kind: str, policy: str):
+    loss, params = tower(kind, policy)
+    return jax.jit(jax.grad(loss), compiler_options=QUICK)(params)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "vision"])
+@pytest.mark.parametrize("policy", [p for p in POLICIES if p != "none"])
+def test_a_policy_changes_no_gradient(kind, policy):
+    expected = gradients(kind, "none")
+    for (path, ours), theirs in zip(
+        jax.tree.leaves_with_path(gradients(kind, policy)), jax.tree.leaves(expected), strict=True
+    ):
+        largest = np.abs(theirs).max()
+        assert largest > 0 or "k" in jax.tree_util.keystr(path), path
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * largest + 1e-7, err_msg=jax.tree_util.keystr(path))
+
+
+def products(jaxpr) -> int:
+    """Multiply-adds of all matrix products, scanned bodies times their length."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            inputs = equation.invars[0].aval.shape
+            total += int(np.prod(equation.outvars[0].aval.shape)) * int(np.prod([inputs[i] for i in contracted]))
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                total += times * products(inner) if hasattr(inner, "eqns") else 0
+    return total
+
+
+@pytest.mark.parametrize("kind", ["decoder", "vision"])
+def test_a_policy_that_keeps_more_repeats_less(kind):
+    """none < dots < mlp < attention < full; and `full` repeats at most one forward pass, less the last product."""
+    work = {}
+    for policy in POLICIES:
+        loss, params = tower(kind, policy)
+        work[policy] = products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
+    forward = products(jax.make_jaxpr(loss)(params).jaxpr)
+    assert work["none"] <= work["dots"] < work["mlp"] < work["attention"] < work["full"] < work["none"] + forward
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(InputError, match="config.remat is 'some': choose one of none, full"):
+        rematerialised(DecoderGroup, "some")

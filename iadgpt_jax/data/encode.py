@@ -6,7 +6,8 @@ positions it would have if it stood alone after its first `sees` shared images, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,10 +66,15 @@ class EncodedBlock:
 
 @dataclass
 class Encoded:
+    """An instance in tokens. ends: slots and next position after the first k shared images, for each k; more: further
+    blocks it can have (`Encoder.grow`)."""
+
     task: str
     shared: Segment
     blocks: list[EncodedBlock]
     images: list[EncodedImage]
+    ends: list[tuple[int, int]] = field(default_factory=list)
+    more: tuple[Callable[[], Block], ...] = ()
 
     @property
     def slots(self) -> int:
@@ -88,18 +94,27 @@ class Encoder:
         header_apart = bool(instance.shared) or all(block.images for block in instance.blocks)
         if header_apart:
             position = self._text(shared, HEADER, position)
-        limits, starts = [len(shared)], [position]
+        ends = [(len(shared), position)]
         for index in range(len(images)):
             position = self._place(shared, images[index], index, position)
-            limits.append(len(shared))
-            starts.append(position)
+            ends.append((len(shared), position))
         blocks = []
         for block in instance.blocks:
             if block.sees > len(instance.shared):
                 raise ValueError(f"{instance.task}: a block sees {block.sees} of {len(instance.shared)} shared images")
             lead = "" if header_apart else HEADER
-            blocks.append(self._block(block, images, limits[block.sees], starts[block.sees], lead))
-        return Encoded(instance.task, shared, blocks, images)
+            blocks.append(self._block(block, images, *ends[block.sees], lead))
+        if instance.more and not header_apart:
+            raise ValueError(f"{instance.task}: an instance that grows must share an image or ask about some")
+        return Encoded(instance.task, shared, blocks, images, ends, instance.more)
+
+    def grow(self, encoded: Encoded) -> Encoded | None:
+        """The same instance with the next of its further blocks; None when it has no more."""
+        if not encoded.more:
+            return None
+        block, images = encoded.more[0](), list(encoded.images)
+        blocks = [*encoded.blocks, self._block(block, images, *encoded.ends[block.sees], "")]
+        return dataclasses.replace(encoded, blocks=blocks, images=images, more=encoded.more[1:])
 
     def chat(self, parts: Sequence[str | np.ndarray]) -> Encoded:
         """A rendered chat, as runs of text and uint8[H, W, 3] images in order, to be answered: one block, nothing

@@ -13,108 +13,59 @@ import cv2
 import numpy as np
 
 from iadgpt_jax.data.encode import Encoded
+from iadgpt_jax.data.fill import Filler, Row, place, place_and_fill
+from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.config import VisionConfig
 from iadgpt_jax.models.iadgpt import Rows
-
-
-@dataclass(frozen=True)
-class RowShape:
-    """Static sizes of one row; with `lanes`, how its slots are cut."""
-
-    slots: int
-    images: int
-    patches: int
-    maps: int
-    keyword_rows: int
-    targets: int
-    mask_side: int
-    lanes: Lanes | None = None
-    verdict_weight: float = 1.0  # of a scored block's first answer token in the answer loss; other targets weigh 1
-
-    def __post_init__(self):
-        if self.lanes and self.slots != self.lanes.slots:
-            raise InputError(f"row shape: {self.slots} slots, but its lanes {self.lanes} take {self.lanes.slots}")
-
-
-class _Row:
-    """What is taken of one row so far: runs of free slots as [next, end), first the prefix area, then each lane."""
-
-    def __init__(self, shape: RowShape):
-        self.runs = [list(run) for run in (shape.lanes.runs() if shape.lanes else [(0, shape.slots)])]
-        self.images = self.maps = self.targets = 0
-        self.placed: list[tuple[Encoded, int, list[int]]] = []  # instance, start of its shared part, of its blocks
-
-    def take(self, encoded: Encoded, shape: RowShape) -> bool:
-        """Place a whole instance, or leave everything as it was."""
-        images = self.images + len(encoded.images)
-        maps = self.maps + sum(1 for block in encoded.blocks if block.keyword_rows or block.scored)
-        targets = self.targets + sum(len(block.targets) for block in encoded.blocks)
-        if images > shape.images or maps > shape.maps or targets > shape.targets:
-            return False
-        runs = [run[:] for run in self.runs]
-        starts = []
-        for index, length in enumerate([len(encoded.shared), *(len(block.segment) for block in encoded.blocks)]):
-            allowed = runs[:1] if index == 0 or len(runs) == 1 else runs[1:]
-            fitting = [run for run in allowed if run[1] - run[0] >= length]
-            if not fitting:
-                return False
-            # The tightest run: a short block must not take the lane a long one needs.
-            run = min(fitting, key=lambda run: run[1] - run[0])
-            starts.append(run[0])
-            run[0] += length
-        self.runs, self.images, self.maps, self.targets = runs, images, maps, targets
-        self.placed.append((encoded, starts[0], starts[1:]))
-        return True
 
 
 @dataclass
 class Packed:
     """Rows plus where each instance went: `where[i]` is (row, index of its first map query, slot starts of its blocks)
-    or None for an instance that found no room."""
+    or None for an instance that found no room. `encodeds[i]` is the instance as laid down: one that grew has more
+    blocks than it came with, and spares follow the given ones."""
 
     rows: Rows
     where: list[tuple[int, list[int], list[int]] | None]
+    encodeds: list[Encoded]
     tally: Tally
 
 
-def pack(encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: VisionConfig) -> Packed:
-    """First fit by falling size into `count` rows.
+def pack(
+    encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: VisionConfig, filler: Filler | None = None
+) -> Packed:
+    """Instances into `count` rows: first fit by falling size, or with a `filler` evenly and then filled up.
 
     Raises:
       InputError: an instance does not fit even an empty row, or a supervised image does not fill its slot; names the
         task and the sizes.
     """
-    for encoded in encodeds:
+    rows = place_and_fill(encodeds, count, shape, filler) if filler else place(encodeds, count, shape)
+    members = {member.number: member for row in rows for member in row.members}
+    for number, encoded in enumerate(encodeds):
+        if number not in members and not Row(shape).take(number, encoded):
+            raise InputError(_too_large(encoded, shape))
+    spares = sum(number >= len(encodeds) for number in members)
+    final = [members[i].encoded if i in members else encodeds[i] for i in range(len(encodeds) + spares)]
+    where: list = [None] * len(final)
+    for encoded in final:
         _check_maps(encoded, shape, vision)
-    rows = [_Row(shape) for _ in range(count)]
-    order = sorted(range(len(encodeds)), key=lambda i: (-encodeds[i].slots, i))
-    homes: list[list[int]] = [[] for _ in rows]  # indices of the instances of each row, in the order they were placed
-    for index in order:
-        for row, home in zip(rows, homes, strict=True):
-            if row.take(encodeds[index], shape):
-                home.append(index)
-                break
-        else:
-            if not _Row(shape).take(encodeds[index], shape):
-                raise InputError(_too_large(encodeds[index], shape))
     arrays = _empty(count, shape, vision)
-    where: list = [None] * len(encodeds)
-    for number, (row, home) in enumerate(zip(rows, homes, strict=True)):
+    for number, row in enumerate(rows):
         image = maps = target = 0
-        for segment, (index, (encoded, shared_at, block_at)) in enumerate(zip(home, row.placed, strict=True), start=1):
+        for segment, (index, encoded, shared_at, block_at) in enumerate(row.members, start=1):
             maps_of = _write(arrays, number, segment, encoded, shared_at, block_at, image, maps, target, shape)
             where[index] = (number, maps_of, block_at)
             image += len(encoded.images)
             maps += len([m for m in maps_of if m >= 0])
             target += sum(len(block.targets) for block in encoded.blocks)
-    return Packed(Rows(**arrays), where, _tally(rows, shape, dropped=where.count(None)))
+    return Packed(Rows(**arrays), where, final, _tally(rows, shape, dropped=where.count(None)))
 
 
-def _tally(rows: Sequence[_Row], shape: RowShape, dropped: int) -> Tally:
-    placed = [encoded for row in rows for encoded, _, _ in row.placed]
+def _tally(rows: Sequence[Row], shape: RowShape, dropped: int) -> Tally:
+    placed = [member.encoded for row in rows for member in row.members]
     return Tally(
         slots=sum(encoded.slots for encoded in placed),
         slots_room=len(rows) * shape.slots,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from iadgpt_jax.data.place import PLACES
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.augment import View
-from iadgpt_jax.data.tasks.catalogue import pick, shelves
+from iadgpt_jax.data.tasks.catalogue import Shelf, pick, shelves
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tasks.query import defective, load, place
 
@@ -50,29 +52,40 @@ class OddOneOut(_OverCategories):
 class PairDifference(_OverCategories):
     """Region level: a pair of images of one product; where do they differ, or do they at a named place?
 
-    Several second images share the first. With `maps`, the question is the detection question and its attention map is
-    supervised: from scratch, showing where teaches sooner than telling where. A share `twins` of the second images is
-    the first itself, half of them with a pasted defect: there is nothing to see but the difference, which is how
-    comparing is learned before poses and light get in its way.
+    Several second images share the first: `pairs`, and up to `more` where a row has room for them. With `maps`, the
+    question is the detection question and its attention map is supervised: from scratch, showing where teaches sooner
+    than telling where. A share `twins` of the second images is the first itself, half of them with a pasted defect:
+    there is nothing to see but the difference, which is how comparing is learned before poses and light get in its way.
     """
 
-    def __init__(self, source: Source, *, pairs: int = 3, maps: bool = False, twins: float = 0.0, **options):
+    def __init__(
+        self, source: Source, *, pairs: int = 3, more: int = 0, maps: bool = False, twins: float = 0.0, **options
+    ):  # fmt: skip
         super().__init__(source, **options)
-        self.pairs, self.maps, self.twins = pairs, maps, twins
+        self.pairs, self.more, self.maps, self.twins = pairs, more, maps, twins
 
     def instance(self, index: int, rng: np.random.Generator) -> Instance:
         shelf, view = self.shelf(index), View.draw(rng)
         first, *others = pick(rng, shelf.good, 1 + self.pairs)
-        blocks = []
-        for other in others:
-            twin = rng.random() < self.twins
-            shown, synthetic = (first, 1.0) if twin else (other, self.synthetic)
-            if rng.random() < 0.5:
-                sample = defective(self.source, shelf, shown, view, rng, synthetic)
-            else:
-                sample = load(self.source, shown, view)
-            blocks.append(self._block(sample, rng))
-        return Instance("pair_difference", tuple(blocks), (load(self.source, first, view).image,))
+        blocks = tuple(self._second(shelf, view, first, other, rng) for other in others)
+        shared = (load(self.source, first, view).image,)
+        more = tuple(
+            functools.partial(self._further, shelf, view, first, int(seed))
+            for seed in rng.integers(2**63, size=self.more)
+        )
+        return Instance("pair_difference", blocks, shared, more=more)
+
+    def _second(self, shelf: Shelf, view: View, first: int, other: int, rng: np.random.Generator) -> Block:
+        twin = rng.random() < self.twins
+        shown, synthetic = (first, 1.0) if twin else (other, self.synthetic)
+        if rng.random() < 0.5:
+            return self._block(defective(self.source, shelf, shown, view, rng, synthetic), rng)
+        return self._block(load(self.source, shown, view), rng)
+
+    def _further(self, shelf: Shelf, view: View, first: int, seed: int) -> Block:
+        rng = np.random.default_rng(seed)
+        other = pick(rng, tuple(i for i in shelf.good if i != first), 1)[0]
+        return self._second(shelf, view, first, other, rng)
 
     def _block(self, sample, rng: np.random.Generator) -> Block:
         true_place = place(sample)

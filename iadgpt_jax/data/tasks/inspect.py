@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,23 +10,24 @@ import numpy as np
 from iadgpt_jax.data.sources.sample import Sample, Source
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.augment import View
-from iadgpt_jax.data.tasks.catalogue import pick, shelves
+from iadgpt_jax.data.tasks.catalogue import Shelf, pick, shelves
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tasks.query import defective, load, place
 
 
 class Inspect:
     """One instance per category visit: references, and query blocks that see the first k of them, k drawn from
-    `shots`: `queries` that ask whether something is wrong, `reasons` that ask what. `ratios` are the compression ratios
-    r, mixed evenly.
+    `shots`: `queries` that ask whether something is wrong, `reasons` that ask what, and up to `more` further queries
+    where a row has room for them. `ratios` are the compression ratios r, mixed evenly.
     """
 
     def __init__(
         self, source: Source, *, categories=None, shots: Sequence[int] = (1, 2, 4), queries: int = 6,
-        reasons: int = 1, ratios: Sequence[float] = (1.0, 0.2), synthetic: float = 0.1, visits: int = 8,
+        reasons: int = 1, more: int = 0, ratios: Sequence[float] = (1.0, 0.2), synthetic: float = 0.1, visits: int = 8,
     ):  # fmt: skip
         self.source, self.synthetic, self.visits = source, synthetic, visits
-        self.shots, self.queries, self.reasons, self.ratios = tuple(shots), queries, reasons, tuple(ratios)
+        self.shots, self.ratios = tuple(shots), tuple(ratios)
+        self.queries, self.reasons, self.more = queries, reasons, more
         self.shelves = shelves(source, categories, least_good=max(shots) + 1)
 
     def __len__(self) -> int:
@@ -39,16 +41,26 @@ class Inspect:
         references, rest = order[:most], order[most:]
         blocks = []
         for number in range(self.queries + self.reasons):
-            good = rest[number % len(rest)]
-            if rng.random() < 0.5:
-                sample = defective(self.source, shelf, good, view, rng, self.synthetic)
-            else:
-                sample = load(self.source, good, view)
-            shots = self.shots[rng.integers(len(self.shots))]
-            blocks.append(detect(sample, shots) if number < self.queries else reason(sample, shots))
+            ask = detect if number < self.queries else reason
+            blocks.append(self._query(shelf, view, rest[number % len(rest)], ask, rng))
         shared = tuple(load(self.source, i, view).image for i in references)
         ratio = self.ratios[rng.integers(len(self.ratios))]
-        return Instance("inspect", tuple(blocks), shared, ratio, {"category": shelf.category})
+        more = tuple(
+            functools.partial(self._further, shelf, view, rest[(len(blocks) + i) % len(rest)], int(seed))
+            for i, seed in enumerate(rng.integers(2**63, size=self.more))
+        )
+        return Instance("inspect", tuple(blocks), shared, ratio, more, {"category": shelf.category})
+
+    def _query(self, shelf: Shelf, view: View, good: int, ask, rng: np.random.Generator) -> Block:
+        """A question about the good sample at an index or, half of the time, about a defective one."""
+        if rng.random() < 0.5:
+            sample = defective(self.source, shelf, good, view, rng, self.synthetic)
+        else:
+            sample = load(self.source, good, view)
+        return ask(sample, self.shots[rng.integers(len(self.shots))])
+
+    def _further(self, shelf: Shelf, view: View, good: int, seed: int) -> Block:
+        return self._query(shelf, view, good, detect, np.random.default_rng(seed))
 
 
 def detect(sample: Sample, shots: int) -> Block:

@@ -6,6 +6,7 @@ continues the shared part as if it stood alone with the first `sees` shared imag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,10 +41,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Instance:
-    """Shared images uint8[H, W, 3], the first of which anchors compression; `ratio` r of eq. 9 for the others."""
+    """Shared images uint8[H, W, 3], the first of which anchors compression; `ratio` r of eq. 9 for the others.
+
+    more: further blocks it can have where a row has room for them, each made when it is called for.
+    """
 
     task: str
     blocks: tuple[Block, ...]
     shared: tuple[np.ndarray, ...] = ()
     ratio: float = 1.0
+    more: tuple[Callable[[], Block], ...] = ()
     notes: dict = field(default_factory=dict)  # for people and reports; never reaches the model

@@ -1,0 +1,27 @@
+"""The static sizes of a packed row, the same for every row of a run: what XLA compiles for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.attention import Lanes
+
+
+@dataclass(frozen=True)
+class RowShape:
+    """Static sizes of one row; with `lanes`, how its slots are cut."""
+
+    slots: int
+    images: int
+    patches: int
+    maps: int
+    keyword_rows: int
+    targets: int
+    mask_side: int
+    lanes: Lanes | None = None
+    verdict_weight: float = 1.0  # of a scored block's first answer token in the answer loss; other targets weigh 1
+
+    def __post_init__(self):
+        if self.lanes and self.slots != self.lanes.slots:
+            raise InputError(f"row shape: {self.slots} slots, but its lanes {self.lanes} take {self.lanes.slots}")

@@ -82,5 +82,28 @@ def rows_sharding(mesh: Mesh, rules: ShardingRules) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(rules.batch))
 
 
+def row_share(sharding: NamedSharding, rows: int) -> tuple[int, int]:
+    """(which share, of how many equal ones) of a batch's `rows` this process has to bring, under `rows_sharding`.
+
+    A process brings what its devices hold. Where tensor parallelism spans processes, those that hold the same rows
+    bring the same share.
+    Raises:
+      InputError: the rows do not divide by the devices that split them, or not by processes.
+    """
+    split = int(np.prod([sharding.mesh.shape[name] for name in sharding.spec[0] or ()]))
+    if rows % split:
+        raise InputError(f"{rows} rows do not divide by {split} (data × fsdp): change config.rows or config.mesh")
+    held: dict[int, set[int]] = {}
+    for device, (part,) in sharding.devices_indices_map((split,)).items():
+        held.setdefault(device.process_index, set()).add(part.start or 0)
+    shares = sorted({tuple(sorted(parts)) for parts in held.values()})
+    if sum(map(len, shares)) != split or len(set(map(len, shares))) > 1:
+        raise InputError(
+            f"config.mesh splits rows {split}-fold across the borders of {len(held)} processes: choose tensor so that "
+            "it divides the devices of a process, or is a multiple of them"
+        )
+    return shares.index(tuple(sorted(held[jax.process_index()]))), len(shares)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())

@@ -1,0 +1,252 @@
+"""A job file for a cluster, from a template beside this script: checked, printed, and handed in.
+
+    python launch/cluster/render.py slurm --name=stage3 --nodes=4 --gpus=8 --config=configs/stage3.py:7b \
+        --workdir=/shared/stage3 --dry_run -- --config.init_from=/shared/qwen7b --config.source=/shared/parts
+    python launch/cluster/render.py jobset_tpu --topology=v5p:2x2x4 --image=IMAGE --claim=CLAIM …
+    python launch/cluster/render.py jobset_gpu --nodes=4 --gpus=8 --image=IMAGE --claim=CLAIM …
+    python launch/cluster/render.py xpk --topology=v5p:2x2x4 --cluster=CLUSTER --image=IMAGE …
+    python launch/cluster/render.py gce --topology=v5p:2x2x4 --tpu=NAME --zone=ZONE …
+
+--dry_run checks and prints; without it the file is written beside the workdir's name (--out) and submitted with sbatch,
+kubectl apply, or bash. The configuration is read with its overrides (after --), and its mesh and rows are held against
+the devices asked for, so that a job does not wait in a queue for nothing.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import yaml
+
+from iadgpt_jax.errors import InputError, Parser, clear_errors
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+@dataclass(frozen=True)
+class Tpu:
+    """gke: its nodeSelector's value. slice_name: what xpk calls a slice, with {} for cores × chips. devices: JAX's per
+    chip. Hosts of slices with more than one host have four chips each."""
+
+    gke: str
+    slice_name: str
+    cores: int = 1
+    devices: int = 1
+
+
+TPUS = {
+    "v4": Tpu("tpu-v4-podslice", "v4-{}", cores=2),
+    "v5e": Tpu("tpu-v5-lite-podslice", "v5litepod-{}"),
+    "v5p": Tpu("tpu-v5p-slice", "v5p-{}", cores=2),
+    "v6e": Tpu("tpu-v6e-slice", "v6e-{}"),
+    "tpu7x": Tpu("tpu7x", "tpu7x-{}", cores=2, devices=2),
+}
+CHIPS_PER_HOST = 4
+
+
+@dataclass(frozen=True)
+class Kind:
+    """file: the template. submit: the command that takes the rendered file. flags: what it needs beyond the common
+    ones."""
+
+    file: str
+    submit: tuple[str, ...]
+    flags: tuple[str, ...]
+
+
+APPLY = ("kubectl", "apply", "-f")
+KINDS = {
+    "slurm": Kind("slurm.sbatch", ("sbatch",), ("nodes", "gpus", "time", "partition", "cpus", "environment")),
+    "jobset_tpu": Kind("jobset_tpu.yaml", APPLY, ("topology", "slices", "image", "claim", "mount")),
+    "jobset_gpu": Kind("jobset_gpu.yaml", APPLY, ("nodes", "gpus", "image", "claim", "mount")),
+    "xpk": Kind("xpk.sh", ("bash",), ("topology", "slices", "image", "cluster")),
+    "gce": Kind("gce.sh", ("bash",), ("topology", "slices", "tpu", "zone", "environment")),
+}
+OPTIONS = {  # flag -> (type, default or None where it must be given, help)
+    "nodes": (int, None, "hosts"),
+    "gpus": (int, None, "GPUs of each host"),
+    "time": (str, "24:00:00", "Slurm's time limit"),
+    "partition": (str, "", "Slurm's partition"),
+    "cpus": (int, 32, "CPU cores of each host, for loading data"),
+    "environment": (str, ".venv", "virtual environment to activate there"),
+    "topology": (str, None, f"KIND:SHAPE as in launch/compile.py; kinds: {', '.join(TPUS)}"),
+    "slices": (int, 1, "TPU slices"),
+    "image": (str, None, "container image with the project at --project"),
+    "claim": (str, None, "persistent volume claim that all hosts write, mounted at --mount"),
+    "mount": (str, "/shared", "where the claim is mounted"),
+    "cluster": (str, None, "xpk's cluster"),
+    "tpu": (str, None, "name of the TPU"),
+    "zone": (str, None, "its zone"),
+}
+
+
+@clear_errors()
+def main(arguments: list[str] | None = None) -> None:
+    flags, overrides = parse(sys.argv[1:] if arguments is None else arguments)
+    kind = KINDS[flags.kind]
+    values = {name: getattr(flags, name) for name in ("name", "project", "restarts", *kind.flags)}
+    check_values(values, flags.workdir)
+    values |= hardware(values)
+    check_training(flags.config, overrides, values["devices"], values["processes"])
+    values |= command_of(flags, overrides)
+    rendered = render(kind.file, values)
+    check_rendered(kind.file, rendered)
+    print(f"{values['processes']} processes, {values['devices']} devices", file=sys.stderr)
+    if flags.dry_run:
+        print(rendered, end="")
+        return
+    out = flags.out or Path(f"{flags.name}{Path(kind.file).suffix}")
+    out.write_text(rendered)
+    if shutil.which(kind.submit[0]) is None:
+        raise InputError(f"wrote {out}, but there is no {kind.submit[0]} here: submit it where there is one")
+    sys.exit(subprocess.run([*kind.submit, str(out)]).returncode)
+
+
+def hardware(values: dict) -> dict:
+    """processes, devices and, for TPUs, what the templates say of a slice."""
+    if "nodes" in values:
+        directives = f"#SBATCH --partition={values['partition']}" if values.get("partition") else ""
+        return dict(processes=values["nodes"], devices=values["nodes"] * values["gpus"], directives=directives)
+    name, _, shape = values["topology"].partition(":")
+    if name not in TPUS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
+        raise InputError(f"--topology={values['topology']}: write KIND:SHAPE like v5p:2x2x4; kinds: {', '.join(TPUS)}")
+    tpu, chips = TPUS[name], math.prod(int(side) for side in shape.split("x"))
+    if chips > CHIPS_PER_HOST and chips % CHIPS_PER_HOST:
+        raise InputError(f"--topology={values['topology']} has {chips} chips, but hosts have {CHIPS_PER_HOST} each")
+    hosts = -(-chips // CHIPS_PER_HOST)
+    return dict(
+        processes=hosts * values["slices"],
+        devices=chips * tpu.devices * values["slices"],
+        hosts=hosts,
+        shape=shape,
+        accelerator=tpu.gke,
+        chips_per_host=min(chips, CHIPS_PER_HOST),
+        tpu_type=tpu.slice_name.format(chips * tpu.cores),
+    )
+
+
+def command_of(flags: argparse.Namespace, overrides: list[str]) -> dict[str, str]:
+    """The training command as shell words, as one quoted shell word with its folder, and as a YAML list."""
+    words = ["python", "launch/train.py", f"--config={flags.config}", f"--workdir={flags.workdir}", *overrides]
+    line = f"cd {shlex.quote(flags.project)} && "
+    if flags.kind == "gce":
+        line += f"source {shlex.quote(flags.environment)}/bin/activate && "
+    return dict(
+        command=shlex.join(words), command_quoted=shlex.quote(line + shlex.join(words)), command_list=json.dumps(words)
+    )
+
+
+def check_values(values: dict, workdir: str) -> None:
+    """Names a scheduler takes, and numbers that make sense."""
+    for name in ("name", "claim", "cluster", "tpu", "zone", "partition"):
+        text = values.get(name)
+        if text and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?" if name != "partition" else r"[\w-]+", text):
+            raise InputError(f"--{name}={text}: at most 48 lower-case letters, digits and dashes, like stage3-7b")
+    for name in ("nodes", "gpus", "slices", "cpus", "restarts"):
+        if values.get(name, 1) < (0 if name == "restarts" else 1):
+            raise InputError(f"--{name}={values[name]}: it is at least {0 if name == 'restarts' else 1}")
+    for name in ("image", "mount", "project", "environment"):
+        if re.search(r"\s", values.get(name, "")):
+            raise InputError(f"--{name}={values[name]}: no spaces")
+    if "mount" in values and not Path(workdir).is_relative_to(values["mount"]):
+        raise InputError(f"--workdir={workdir} is lost with its pod: put it under --mount={values['mount']}")
+
+
+def check_training(config: str, overrides: list[str], devices: int, processes: int) -> None:
+    """Read the configuration with its overrides; its mesh has to cover the devices and its rows to divide by them."""
+    path, _, size = config.partition(":")
+    if not (ROOT / path).is_file():
+        raise InputError(f"no configuration {path}; write --config=configs/stageN.py:SIZE")
+    spec = importlib.util.spec_from_file_location("configuration", ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    settings = module.get_config(*([size] if size else []))
+    for word in overrides:
+        match = re.fullmatch(r"--config\.([\w.]+)=(.*)", word)
+        if not match:
+            raise InputError(f"after -- stand overrides like --config.KEY=VALUE, not {word}")
+        set_value(settings, *match.groups())
+    mesh = [settings.mesh[axis] for axis in ("data", "fsdp", "tensor")]
+    known = math.prod(side for side in mesh if side != -1)
+    if devices % known or (-1 not in mesh and known != devices):
+        sizes = f"data={mesh[0]}, fsdp={mesh[1]}, tensor={mesh[2]}"
+        raise InputError(f"config.mesh {sizes} does not cover {devices} devices: set config.mesh so that it does")
+    rows_split = devices // mesh[2] if mesh[2] != -1 else mesh[0] * mesh[1]
+    if settings.rows % rows_split or settings.instances % min(processes, rows_split):
+        raise InputError(
+            f"{settings.rows} rows and {settings.instances} instances a step do not divide by the {rows_split} devices "
+            f"that split rows and the {processes} processes: set --config.rows and --config.instances, or more tensor"
+        )
+
+
+def set_value(settings, key: str, text: str) -> None:
+    *groups, last = key.split(".")
+    for group in groups:
+        settings = settings.get(group)
+        if settings is None or not hasattr(settings, "keys"):
+            raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
+    if last not in settings:
+        raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
+    old = settings[last]
+    try:
+        settings[last] = type(old)(text) if isinstance(old, int | float) and not isinstance(old, bool) else text
+    except (ValueError, TypeError) as error:
+        raise InputError(f"--config.{key}={text} is no {type(old).__name__}") from error
+
+
+def render(file: str, values: dict) -> str:
+    """The template with each @name@ replaced. Raises KeyError for one that has no value."""
+    return re.sub(r"@([a-z_]+)@", lambda found: str(values[found[1]]), (HERE / file).read_text())
+
+
+def check_rendered(file: str, text: str) -> None:
+    """Syntax, as far as it can be told here: YAML and the fields a JobSet must have, or shell."""
+    if not file.endswith(".yaml"):
+        done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
+        if done.returncode:
+            raise InputError(f"{file} does not render to a valid script ({done.stderr.strip()[:200]}); check the names")
+        return
+    try:
+        job = yaml.safe_load(text)
+        template = job["spec"]["replicatedJobs"][0]["template"]["spec"]
+        (container,) = template["template"]["spec"]["containers"]
+        complete = job["kind"] == "JobSet" and template["parallelism"] == template["completions"] > 0
+        complete = complete and all(isinstance(word, str) for word in container["command"])
+    except (yaml.YAMLError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{file} does not render to a JobSet ({str(error)[:200]}); check the names") from error
+    if not complete:
+        raise InputError(f"{file} does not render to a whole JobSet; check the names")
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(required=True, dest="kind", metavar="|".join(KINDS), parser_class=Parser)
+    for name, kind in KINDS.items():
+        one = kinds.add_parser(name)
+        one.add_argument("--name", default="iadgpt", help="of the job")
+        one.add_argument("--config", required=True, metavar="configs/stageN.py:SIZE")
+        one.add_argument("--workdir", required=True, metavar="DIR", help="as every host sees it")
+        one.add_argument("--project", default="/iadgpt_jax", metavar="DIR", help="where this project lies there")
+        one.add_argument("--restarts", type=int, default=10, help="after failures, where the scheduler counts them")
+        one.add_argument("--dry_run", action="store_true", help="check and print, submit nothing")
+        one.add_argument("--out", type=Path, metavar="FILE", help="where the file goes that is submitted")
+        for flag in kind.flags:
+            type_, default, text = OPTIONS[flag]
+            one.add_argument(f"--{flag}", type=type_, default=default, required=default is None, help=text)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    return parser.parse_args(arguments[:split]), arguments[split + 1 :]
+
+
+if __name__ == "__main__":
+    main()

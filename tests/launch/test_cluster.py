@@ -1,0 +1,108 @@
+"""launch/cluster/render.py: what it renders is what the scheduler needs, and faults are found before the queue."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+import pytest
+import yaml
+
+from launch.cluster.render import main
+
+COMMON = ["--name=stage3", "--config=configs/stage3.py:7b", "--workdir=/shared/stage3", "--dry_run"]
+KINDS = {
+    "slurm": ["--nodes=4", "--gpus=8"],
+    "jobset_tpu": ["--topology=v5p:2x2x4", "--image=registry/iadgpt:1", "--claim=data"],
+    "jobset_gpu": ["--nodes=4", "--gpus=8", "--image=registry/iadgpt:1", "--claim=data"],
+    "xpk": ["--topology=v5e:4x8", "--image=registry/iadgpt:1", "--cluster=tpus"],
+    "gce": ["--topology=v5p:2x2x4", "--tpu=pod", "--zone=us-east5-a"],
+}
+OVERRIDES = ["--", "--config.init_from=/shared/qwen7b", "--config.frozen=^vision/(groups|patch)"]
+COMMAND = ["python", "launch/train.py", "--config=configs/stage3.py:7b", "--workdir=/shared/stage3", *OVERRIDES[1:]]
+
+
+def rendered(capsys, kind, *more, overrides=OVERRIDES) -> str:
+    main([kind, *COMMON, *KINDS[kind], *more, *overrides])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_runs_the_training_command(capsys, kind, tmp_path):
+    """The very words, through every layer of quoting."""
+    text = rendered(capsys, kind)
+    assert "@" not in text.replace("TERM@300", "")
+    if kind.startswith("jobset"):
+        (job,) = yaml.safe_load(text)["spec"]["replicatedJobs"]
+        assert job["template"]["spec"]["template"]["spec"]["containers"][0]["command"] == COMMAND
+        return
+    # Run the script with stand-ins that print the words they get, one per line.
+    script = "".join(f'{name}() {{ printf "%s\\n" "$@"; }}\n' for name in ("srun", "xpk", "gcloud")) + text
+    script = script.replace("cd /iadgpt_jax\n", "").replace("source .venv/bin/activate\n", "")
+    words = subprocess.run(["bash"], input=script, text=True, capture_output=True, check=True).stdout.splitlines()
+    if kind != "slurm":
+        (line,) = [word for word in words if "launch/train.py" in word]
+        words = shlex.split(line.split("&&")[-1])
+    assert words[-len(COMMAND) :] == COMMAND
+
+
+def test_a_slice_of_tpus_has_a_pod_per_host_and_its_chips(capsys):
+    (job,) = yaml.safe_load(rendered(capsys, "jobset_tpu", "--slices=2"))["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    assert job["replicas"] == 2 and job["template"]["spec"]["parallelism"] == 4
+    assert pod["nodeSelector"] == {
+        "cloud.google.com/gke-tpu-accelerator": "tpu-v5p-slice", "cloud.google.com/gke-tpu-topology": "2x2x4",
+    }  # fmt: skip
+    assert pod["containers"][0]["resources"]["limits"] == {"google.com/tpu": 4}
+    assert "--tpu-type=v5litepod-32" in rendered(capsys, "xpk")
+
+
+def test_pods_of_gpus_are_named_as_the_program_reads_it(capsys):
+    """The three variables of iadgpt_jax/distributed.py; pod 0 under the host name that JobSet gives it."""
+    from iadgpt_jax.distributed import named_process
+
+    (job,) = yaml.safe_load(rendered(capsys, "jobset_gpu"))["spec"]["replicatedJobs"]
+    spec = job["template"]["spec"]
+    variables = {entry["name"]: entry for entry in spec["template"]["spec"]["containers"][0]["env"]}
+    index = variables["JAX_PROCESS_ID"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert index == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    values = {name: entry.get("value", "3") for name, entry in variables.items()}
+    assert named_process(values) == ("stage3-node-0-0.stage3:8482", 4, 3)
+    assert spec["completionMode"] == "Indexed" and spec["parallelism"] == spec["completions"] == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "overrides", "said"),
+    [
+        ("slurm", ["--nodes=3"], [], "divide by the 24 devices"),
+        ("slurm", [], ["--config.mesh.fsdp=5"], "does not cover 32 devices"),
+        ("slurm", [], ["--config.mesh.fsd=5"], "no such configuration key: mesh.fsd"),
+        ("slurm", [], ["--config.rows=many"], "--config.rows=many is no int"),
+        ("slurm", [], ["--steps=5"], "overrides like --config.KEY=VALUE, not --steps=5"),
+        ("slurm", ["--config=configs/stage9.py"], [], "no configuration configs/stage9.py"),
+        ("slurm", ["--nodes=0"], [], "--nodes=0: it is at least 1"),
+        ("jobset_tpu", ["--topology=v5p"], [], "write KIND:SHAPE"),
+        ("jobset_tpu", ["--topology=v9:2x2"], [], "kinds: v4, v5e"),
+        ("jobset_tpu", ["--name=Stage_3"], [], "lower-case letters"),
+        ("jobset_gpu", ["--workdir=/tmp/stage3"], [], "lost with its pod"),
+        ("xpk", ["--image=a b"], [], "no spaces"),
+    ],
+)
+def test_faults_are_one_line_and_submit_nothing(capsys, kind, more, overrides, said):
+    with pytest.raises(SystemExit) as end:
+        rendered(capsys, kind, *more, overrides=["--", *overrides])
+    assert end.value.code == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("error: ") and error.count("\n") == 1 and said in error
+
+
+def test_without_a_dry_run_the_file_is_written_and_handed_in(tmp_path, monkeypatch, capsys):
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text('#!/bin/sh\ncp "$1" "$1.submitted"\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    arguments = ["slurm", *COMMON[:-1], *KINDS["slurm"], f"--out={tmp_path / 'job.sbatch'}"]
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    assert (tmp_path / "job.sbatch.submitted").read_text() == rendered(capsys, "slurm", overrides=[])

@@ -1,0 +1,98 @@
+"""How a process finds out which of several it is, and which rows it has to bring."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+
+from iadgpt_jax.distributed import cluster_of, gpus_of_the_one_task, named_process
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share, rows_sharding
+
+SRUN = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_STEP_NODELIST": "n[1-4]", "SLURM_STEP_TASKS_PER_NODE": "1(x4)"}
+NAMED = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
+GKE = {"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "tpu", "cluster"),
+    [
+        ({}, False, None),
+        (NAMED, False, "named"),
+        (NAMED | GKE, True, "named"),
+        (SRUN, False, "slurm"),
+        (SRUN | {"SLURM_NTASKS": "1"}, False, None),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, False, None),  # the batch script itself, outside of srun
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://h:1"}, False, "mpi"),
+        ({}, True, "tpu"),
+        (GKE | {"TPU_SKIP_MDS_QUERY": "true"}, True, "tpu"),
+        ({"TPU_SKIP_MDS_QUERY": "1"}, True, None),
+        ({"JAX_PLATFORMS": "cpu"}, True, None),
+        ({"JAX_PLATFORMS": "tpu,cpu"}, True, "tpu"),
+    ],
+)
+def test_the_environment_tells_what_a_process_belongs_to(environment, tpu, cluster):
+    assert cluster_of(environment, tpu) == cluster
+
+
+def test_a_process_is_named_in_three_variables_or_none():
+    assert named_process(NAMED) == ("host:1", 2, 1)
+    for lacking in NAMED:
+        with pytest.raises(InputError, match=f"{lacking} is not set"):
+            named_process({name: value for name, value in NAMED.items() if name != lacking})
+    with pytest.raises(InputError, match="JAX_PROCESS_ID=2 is none of JAX_NUM_PROCESSES=2"):
+        named_process(NAMED | {"JAX_PROCESS_ID": "2"})
+    with pytest.raises(InputError, match="whole numbers"):
+        named_process(NAMED | {"JAX_PROCESS_ID": "one"})
+
+
+def test_the_one_task_of_a_slurm_node_takes_all_its_gpus():
+    gpus = {"SLURM_GPUS_ON_NODE": "8"}
+    assert gpus_of_the_one_task(SRUN | gpus) == list(range(8))
+    assert gpus_of_the_one_task(SRUN | gpus | {"SLURM_STEP_TASKS_PER_NODE": "8(x4)"}) == []
+    assert gpus_of_the_one_task(SRUN | gpus | {"SLURM_STEP_TASKS_PER_NODE": "11"}) == []
+    assert gpus_of_the_one_task(SRUN) == []
+
+
+class Spread:
+    """Stands in for a NamedSharding over devices of several processes; `mesh_processes` says whose each device is."""
+
+    def __init__(self, data: int, fsdp: int, tensor: int, mesh_processes):
+        self.real = rows_sharding(make_mesh(data, fsdp, tensor), ShardingRules())
+        self.mesh, self.spec = self.real.mesh, self.real.spec
+        self.owner = dict(zip(self.mesh.devices.flat, mesh_processes, strict=True))
+
+    def devices_indices_map(self, shape):
+        parts = self.real.devices_indices_map(shape).items()
+        return {type("Device", (), {"process_index": self.owner[device]})(): part for device, part in parts}
+
+
+@pytest.mark.parametrize(
+    ("mesh", "owners", "shares"),
+    [
+        ((2, 2, 2), [0, 0, 0, 0, 1, 1, 1, 1], [0, 1]),  # two hosts of four devices
+        ((8, 1, 1), [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 6, 7]),
+        ((1, 4, 2), [0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 1, 2, 2, 3, 3]),  # tensor spans two processes
+        ((1, 2, 4), [0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 1, 1]),
+        ((1, 1, 8), [0, 0, 0, 0, 1, 1, 1, 1], [0, 0]),  # all hold all rows
+        ((4, 1, 2), [0, 0, 1, 1, 0, 0, 1, 1], [0, 1]),  # rows of one process need not lie side by side
+    ],
+)
+def test_every_row_is_brought_by_those_that_hold_it(monkeypatch, mesh, owners, shares):
+    got = []
+    for process in range(max(owners) + 1):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        got.append(row_share(Spread(*mesh, owners), 8))
+    assert got == [(share, max(shares) + 1) for share in shares]
+
+
+def test_rows_that_cannot_be_shared_are_input_errors():
+    with pytest.raises(InputError, match="6 rows do not divide by 4"):
+        row_share(rows_sharding(make_mesh(2, 2, 2), ShardingRules()), 6)
+    with pytest.raises(InputError, match="across the borders of 3 processes"):
+        row_share(Spread(1, 4, 2, [0, 0, 0, 1, 1, 1, 2, 2]), 8)
+
+
+def test_alone_a_process_brings_everything():
+    for mesh in ((8, 1, 1), (2, 2, 2), (1, 1, 8)):
+        assert row_share(rows_sharding(make_mesh(*mesh), ShardingRules()), 8) == (0, 1)

@@ -54,6 +54,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.loss.binary_focal = 0.0
 
     c.dtype = "float32" if tiny else "bfloat16"
+    c.attention = "auto"  # kernel by platform: splash on TPU, cudnn on GPU in bfloat16, else xla (models/attention/)
     c.remat = "none" if tiny else "attention"  # what layers keep for their backward pass (models/remat.py)
     c.mesh = ml_collections.ConfigDict({"data": 1 if not tiny else -1, "fsdp": -1 if not tiny else 1, "tensor": 1})
 

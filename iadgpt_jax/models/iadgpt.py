@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iadgpt_jax.models.attention import Lanes, Visibility, lane_masks, sees
+from iadgpt_jax.models.attention import Kernels, Lanes, Visibility, sees
 from iadgpt_jax.models.compression import kept_tokens
 from iadgpt_jax.models.config import ModelConfig
 from iadgpt_jax.models.language import Cache, Decoder, LayerInput, MapRows
@@ -68,10 +68,11 @@ class IADGPT(nn.Module):
     config: ModelConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # a policy of models/remat.py
+    kernels: Kernels = Kernels()  # attention over whole rows and images
 
     def setup(self):
         c = self.config
-        self.vision = VisionTower(c.vision, c.taps, c.init, self.dtype, self.remat)
+        self.vision = VisionTower(c.vision, c.taps, c.init, self.dtype, self.remat, self.kernels)
         self.language = Decoder(c.language, c.init, self.remat)
 
     def see(self, patches, grid):
@@ -96,13 +97,13 @@ class IADGPT(nn.Module):
     def __call__(self, rows: Rows, lanes: Lanes | None = None, maps: bool = True) -> Outputs:
         x, positions = self.embed(rows)
         visibility = visibility_of(rows)
-        mask = lane_masks(visibility, lanes) if lanes else sees(visibility, visibility)
+        plan = self.kernels.rows(visibility, lanes)
         map_rows = None
         if maps and self.config.taps:
             columns = jnp.arange(rows.patches.shape[2] // self.config.vision.merge**2)
             map_rows = MapRows(rows.map_rows, rows.map_start, visibility, columns)
         cos, sin = self.rotation(positions)
-        hidden, _, read = self.language(x, LayerInput(cos, sin, mask, map_rows))
+        hidden, _, read = self.language(x, LayerInput(cos, sin, plan, map_rows))
         if read is None:
             return Outputs(hidden, None, None)
         # Mean over sub-tokens and words by the host's weights, then over the four layers.

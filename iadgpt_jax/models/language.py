@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from iadgpt_jax.models import prefixed
-from iadgpt_jax.models.attention import MASKED, LaneMasks, Visibility, dense, laned, sees
+from iadgpt_jax.models.attention import MASKED, LaneMasks, Visibility, attend, sees
 from iadgpt_jax.models.config import LanguageConfig
 from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
-from iadgpt_jax.models.remat import CONTEXT, KEY, QUERY, RESIDUAL, VALUE, name, rematerialised
+from iadgpt_jax.models.remat import KEY, QUERY, RESIDUAL, VALUE, name, rematerialised
 from iadgpt_jax.models.rope import rotate
 
 
@@ -99,9 +99,7 @@ class Attention(nn.Module):
             )
             stored = Cache(k, v)
             k, v = k.astype(x.dtype), v.astype(x.dtype)
-        attend = laned if isinstance(inputs.mask, LaneMasks) else dense
-        out = name(attend(q, k, v, inputs.mask), CONTEXT)
-        return self._out(out), stored, maps
+        return self._out(attend(q, k, v, inputs.mask)), stored, maps
 
     def _out(self, attended):
         axes = ("heads", None, "embed")

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from iadgpt_jax.models.attention import MASKED, Kernels
 from iadgpt_jax.models.config import GROUPS, VisionConfig
 from iadgpt_jax.models.fusion import Fusion
 from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
@@ -66,17 +67,23 @@ class VisionAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x, cos, sin, valid):
-        """x[M, L, E] attends within each of M sequences; valid bool[M, L]; cos, sin float32[M, L, D/2]."""
+        """x[M, L, E] attends within each of M sequences; cos, sin float32[M, L, D/2]; valid bool[M, L], or a fused
+        kernel's plan of it."""
         heads, width = self.config.heads, self.config.width // self.config.heads
         axes = ("vision", None, "vision_heads", None)
         qkv = Project((3, heads, width), axes, True, init_kind=self.init_kind, name="qkv")(x)
         q, k, v = rotate(qkv[..., 0, :, :], cos, sin), rotate(qkv[..., 1, :, :], cos, sin), qkv[..., 2, :, :]
         q, k, v = name(q, QUERY), name(k, KEY), name(v, VALUE)
-        logits = jnp.einsum("mqhd,mkhd->mhqk", q, k, preferred_element_type=jnp.float32) * width**-0.5
-        weights = jax.nn.softmax(jnp.where(valid[:, None, None, :], logits, -1e30), axis=-1).astype(x.dtype)
-        out = name(jnp.einsum("mhqk,mkhd->mqhd", weights, v), CONTEXT)
+        out = valid(q, k, v) if callable(valid) else name(_dense(q, k, v, valid), CONTEXT)
         axes = ("vision_heads", None, "vision")
         return Project((self.config.width,), axes, True, inputs=2, init_kind=self.init_kind, name="out")(out)
+
+
+def _dense(q, k, v, valid):
+    """q, k, v[M, L, H, D], valid bool[M, L] -> [M, L, H, D]. Softmax in float32."""
+    logits = jnp.einsum("mqhd,mkhd->mhqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    weights = jax.nn.softmax(jnp.where(valid[:, None, None, :], logits, MASKED), axis=-1).astype(q.dtype)
+    return jnp.einsum("mhqk,mkhd->mqhd", weights, v)
 
 
 class VisionBlock(nn.Module):
@@ -155,6 +162,7 @@ class VisionTower(nn.Module):
     init_kind: str
     dtype: jnp.dtype
     remat: str = "none"
+    kernels: Kernels = Kernels()
 
     @nn.compact
     def __call__(self, patches, grid):
@@ -176,6 +184,7 @@ class VisionTower(nn.Module):
         full = (jnp.cos(angles), jnp.sin(angles), place.valid)
         per_window = config.window_units**2 * config.merge**2
         windowed = tuple(a.reshape(images * budget // per_window, per_window, *a.shape[2:]) for a in full)
+        full = (*full[:2], self.kernels.images(place.valid))
         if config.regular:
             scan = nn.scan(
                 VisionGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = open_at(side=side)
 
     # ---- Score ----
-    evaluator = Evaluator(loaded, source, shots, ratio=args.ratio)
+    evaluator = Evaluator(loaded, shots, ratio=args.ratio)
     draws = evaluator.draws(
         source, args.seeds, seed=args.seed, references=args.references, categories=categories, full=args.full,
         watch=lambda items, total: progress(items, total, "scoring", "batches"),

@@ -47,20 +47,19 @@ def evaluate_held_out(
 ) -> HeldOut:
     """`draws` reference draws of the trained model and, with `controls`, one of each control. watch(what) gives the
     progress of one part."""
-    evaluator = Evaluator(loaded, source, shots)
-
-    def run(what: str, count: int, **options) -> Draws:
-        return evaluator.draws(source, count, seed=seed, categories=categories, watch=watch(what), **options)
-
-    own = run("the trained model", draws)
+    evaluator = Evaluator(loaded, shots)
+    options = dict(seed=seed, categories=categories)
+    shown = {"own": draws} | ({"wrong": 1, "none": 1} if controls else {})
+    trained = evaluator.several(source, shown, watch=watch("the trained model"), **options)
+    own = trained["own"]
     roc = {f"{k}-shot": pooled(own, k) for k in shots}
     controlled = {}
     if controls:
         untrained = init_params(loaded.config, jax.random.key(seed))
         controlled = {
-            "untrained": run("the untrained model", 1, params=untrained),
-            "wrong_reference": run("wrong references", 1, references="wrong"),
-            "no_reference": run("no references", 1, references="none"),
+            "untrained": evaluator.draws(source, 1, params=untrained, watch=watch("the untrained model"), **options),
+            "wrong_reference": trained["wrong"],
+            "no_reference": trained["none"],
         }
         roc |= {name: pooled(control, max(shots)) for name, control in controlled.items()}
     results = {

@@ -1,27 +1,28 @@
 """The few-shot protocol: which references, which queries, under which control; then scores and maps per category.
 
-A draw picks an ordered set of references per category; k shots are its first k, so one pass over a category's queries
-measures every shot count. References and draws are named in the result, so a number can be reproduced.
+A draw picks an ordered set of references per category; k shots are its first k, so one prefix of references serves
+every shot count. References and draws are named in the result, so a number can be reproduced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import cv2
+import jax
 import numpy as np
 
-from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.sources.sample import Sample, Source
-from iadgpt_jax.data.tasks.inspect import detect
-from iadgpt_jax.data.tasks.instance import Instance
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.metrics import image_metrics, pixel_metrics
-from iadgpt_jax.models.iadgpt import Rows
+from iadgpt_jax.infer.prefetch import prefetch
+from iadgpt_jax.infer.prefix import Prefix
+from iadgpt_jax.infer.scorer import Scorer
 
 CONTROLS = ("own", "wrong", "none")
+IN_FLIGHT = 4  # batches dispatched before the first of them is fetched
 REFERENCE_POOL = 8  # good samples set aside for references where the source does not split itself
 
 
@@ -93,54 +94,74 @@ def draw_plans(
     return plans
 
 
-def instances(
-    source: Source, plan: CategoryPlan, shots: Sequence[int], blocks: int, ratio: float, references: str
-) -> Iterator[tuple[Instance, list[tuple[int, int]]]]:
-    """Instances of up to `blocks` query blocks that share the plan's references, with (query index, shots) of each. The
-    masks stay behind: nothing is supervised here, and images need not fill their slots."""
-    shared = tuple(source[i].image for i in plan.references)
-    asked = [(index, k) for index in plan.queries for k in shots]
-    for start in range(0, len(asked), blocks):
-        part = asked[start : start + blocks]
-        unmasked = [(replace(source[index], mask=None), k) for index, k in part]
-        questions = tuple(detect(sample, 0 if references == "none" else k) for sample, k in unmasked)
-        yield Instance("evaluate", questions, shared, ratio), part
+@dataclass(frozen=True)
+class Setting:
+    """One draw to run: its plans, in the order of the source's categories, and which references are shown."""
+
+    plans: Sequence[CategoryPlan]
+    references: str = "own"
 
 
-def run_draw(
-    score: Callable[[Rows], tuple[np.ndarray, np.ndarray]],
+Scored = dict[int, dict[str, CategoryScores]]  # {shots: {category: …}}
+
+
+def run(
+    scorer: Scorer,
     source: Source,
-    plans: Sequence[CategoryPlan],
-    encoder: Encoder,
-    shape: RowShape,
-    rows: int,
+    settings: Sequence[Setting],
     shots: Sequence[int],
     *,
     ratio: float = 1.0,
-    references: str = "own",
+    most: int = 16,
     watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
-) -> dict[int, dict[str, CategoryScores]]:
-    """Score every query of every plan: {shots: {category: CategoryScores}}. `score` maps rows of `shape` to (scores
-    [B, M], maps [B, M, N]); `watch(items, total)` may report progress over batches."""
-    blocks = shape.maps
-    jobs = [(plan, *job) for plan in plans for job in instances(source, plan, shots, blocks, ratio, references)]
-    results = {k: {plan.category: CategoryScores(plan.category) for plan in plans} for k in shots}
-    batches = [jobs[start : start + rows] for start in range(0, len(jobs), rows)]
-    for batch in watch(batches, len(batches)):
-        encodeds = [encoder(instance) for _, instance, _ in batch]
-        packed = pack(encodeds, rows, shape, encoder.config.vision)
-        scores, maps = (np.asarray(x) for x in score(packed.rows))
-        for (plan, _, part), encoded, where in zip(batch, encodeds, packed.where, strict=True):
-            if where is None:  # shared parts of a flat row may not fit together; one instance always fits one row
-                raise ValueError(f"{plan.category}: {rows} rows did not hold {rows} instances")
-            row, slots, _ = where
-            for (index, k), slot in zip(part, slots, strict=True):
-                grid = encoded.images[-1].grid
-                found = results[k][plan.category]
-                found.indices.append(index)
-                found.labels.append(source.records[index].defective)
-                found.scores.append(float(scores[row, slot]))
-                found.maps.append(maps[row, slot, : grid[0] * grid[1]].reshape(grid))
+) -> list[Scored]:
+    """Score every query under every setting. `most` queries at once; `watch(items, total)` may report progress over
+    batches of queries.
+
+    References are read once per set, query images seen once for all settings and shot counts. Pictures are decoded by
+    threads while the device works, and results fetched a few batches late, so that it need not wait.
+    """
+    results = [{k: {p.category: CategoryScores(p.category) for p in s.plans} for k in shots} for s in settings]
+    pool = [plan.queries for plan in settings[0].plans]
+    if any([plan.queries for plan in setting.plans] != pool for setting in settings):
+        raise ValueError("settings that run together must ask about the same queries")
+    longest = max(len(queries) for queries in pool)
+    room = -(-longest // -(-longest // most))  # batches of one size, as full as can be
+    batches = [(c, queries[at : at + room]) for c, queries in enumerate(pool) for at in range(0, len(queries), room)]
+
+    def load(batch):
+        """What the host has to do: a category's sets of references (with its first batch), and a batch of queries."""
+        category, indices = batch
+        sets = {setting.plans[category].references for setting in settings} if indices[0] == pool[category][0] else ()
+        laid = {chosen: scorer.lay_out([source[i].image for i in chosen], ratio) for chosen in sets}
+        return category, indices, laid, scorer.questions([source[i].image for i in indices], room)
+
+    def keep(waiting) -> None:
+        category, indices, grids, number, asked = waiting[0]
+        scores, maps = jax.device_get(waiting[1])
+        for k in shots:
+            found = results[number][k][settings[number].plans[category].category]
+            at = asked.index(0 if settings[number].references == "none" else k)
+            found.indices.extend(indices)
+            found.labels.extend(source.records[i].defective for i in indices)
+            found.scores.extend(scores[: len(indices), at].tolist())
+            found.maps.extend(m[: h * w].reshape(h, w) for m, (h, w) in zip(maps[:, at], grids, strict=False))
+
+    prefixes: dict[tuple[int, ...], Prefix] = {}
+    in_flight: deque = deque()
+    for category, indices, laid, asked_about in watch(prefetch(load, batches), len(batches)):
+        if laid:
+            prefixes = {chosen: scorer.prefill(rows) for chosen, rows in laid.items()}
+        seen = scorer.see(asked_about)
+        grids = [tuple(grid) for grid in seen.question.grid[: len(indices)]]
+        for number, setting in enumerate(settings):
+            asked = (0,) if setting.references == "none" else tuple(shots)
+            found = scorer.score(prefixes[setting.plans[category].references], seen, asked)
+            in_flight.append(((category, indices, grids, number, asked), found))
+        while len(in_flight) > IN_FLIGHT * len(settings):
+            keep(in_flight.popleft())
+    while in_flight:
+        keep(in_flight.popleft())
     return results
 
 

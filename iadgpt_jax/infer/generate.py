@@ -21,6 +21,7 @@ import numpy as np
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.pack import pack
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer import decode
 from iadgpt_jax.infer.buckets import bucket, row_shape
 from iadgpt_jax.models.attention import sees
 from iadgpt_jax.models.config import VisionConfig
@@ -60,7 +61,7 @@ class Progress(NamedTuple):
     count: jax.Array
     tokens: jax.Array
     done: jax.Array
-    cache: tuple
+    caches: list
 
 
 class Choice(NamedTuple):
@@ -105,12 +106,17 @@ class Generator:
         self._advance = jax.jit(functools.partial(_advance, model, self.stop), donate_argnames="progress")
         self._generate = jax.jit(functools.partial(_generate, model, self.stop), static_argnames="room")
 
+    @functools.cached_property
+    def weights(self) -> list[dict]:
+        """The decoder's layers apart from each other: a second copy, made when first needed."""
+        return jax.jit(functools.partial(decode.layers, config=self.model.config.language))(self.params)
+
     def __call__(
         self, encodeds: Sequence[Encoded], max_new: int = 128, sampling: Sampling | None = None
     ) -> list[list[list[int]]]:
         """The tokens of every answer, without the one that ended it: [prompt][block][token]."""
         prompts, room, choice = self._prepare(encodeds, max_new, sampling)
-        done = jax.device_get(self._generate(self.params, prompts, choice, np.int32(max_new), room=room))
+        done = jax.device_get(self._generate(self.params, self.weights, prompts, choice, np.int32(max_new), room=room))
         tokens, count = done
         return [
             [self._cut(tokens[row, column, :count].tolist()) for column in range(len(encoded.blocks))]
@@ -129,7 +135,7 @@ class Generator:
                 return
             yield token
             if index + 1 < max_new:
-                progress = self._advance(self.params, prompts, choice, sight, progress)
+                progress = self._advance(self.params, self.weights, prompts, choice, sight, progress)
 
     def _prepare(self, encodeds, max_new: int, sampling: Sampling | None) -> tuple[Prompts, int, Choice]:
         if max_new < 1:
@@ -147,18 +153,18 @@ class Generator:
 
 def _start(model: IADGPT, stop, params, prompts: Prompts, choice: Choice, *, room: int):
     """Read the prompts and choose the first tokens: (Progress, sight bool[B, M, S]: prompt slots each answer sees)."""
-    answers = prompts.last.shape[1]
-    hidden, _, cache = _apply(model, params, IADGPT.prefill, prompts.rows, room * answers)
+    hidden, kept = _apply(model, params, IADGPT.prefill, prompts.rows)
     logits = _apply(model, params, IADGPT.logits, take_slots(hidden, prompts.last))
     visibility = visibility_of(prompts.rows)
     sight = sees(visibility.take(prompts.last), visibility)
     tokens = jnp.full((*prompts.last.shape, room), stop[0], jnp.int32)
-    progress = Progress(jnp.int32(0), tokens, ~prompts.wanted, cache)
+    caches = decode.room_for(kept, model.config.language, room * prompts.last.shape[1])
+    progress = Progress(jnp.int32(0), tokens, ~prompts.wanted, caches)
     return _choose(stop, logits, choice, progress), sight
 
 
-def _advance(model: IADGPT, stop, params, prompts: Prompts, choice: Choice, sight, progress: Progress) -> Progress:
-    """Feed the newest token of every answer and choose the next."""
+def _advance(model: IADGPT, stop, params, weights, prompts: Prompts, choice: Choice, sight, progress: Progress):
+    """Feed the newest token of every answer and choose the next: Progress."""
     batch, answers, slots = sight.shape
     newest = progress.count - 1
     room = progress.tokens.shape[2]
@@ -167,18 +173,18 @@ def _advance(model: IADGPT, stop, params, prompts: Prompts, choice: Choice, sigh
     turn, owner = np.divmod(np.arange(room * answers), answers)
     own = (owner == np.arange(answers)[:, None]) & (turn <= newest)
     mask = jnp.concatenate([sight, jnp.broadcast_to(own, (batch, *own.shape))], axis=-1)
-    logits, cache = _apply(
-        model, params, IADGPT.step, tokens, prompts.position + newest, mask, slots + newest * answers, progress.cache
+    logits, caches = decode.step(
+        model, params, weights, tokens, prompts.position + newest, mask, slots + newest * answers, progress.caches
     )
-    return _choose(stop, logits, choice, progress._replace(cache=cache))
+    return _choose(stop, logits, choice, progress._replace(caches=caches))
 
 
-def _generate(model: IADGPT, stop, params, prompts: Prompts, choice: Choice, limit, *, room: int):
+def _generate(model: IADGPT, stop, params, weights, prompts: Prompts, choice: Choice, limit, *, room: int):
     """All answers, each to its stop token or `limit` int32[] tokens: (tokens int32[B, M, L], count int32[])."""
     progress, sight = _start(model, stop, params, prompts, choice, room=room)
     progress = jax.lax.while_loop(
         lambda p: (p.count < limit) & ~p.done.all(),
-        lambda p: _advance(model, stop, params, prompts, choice, sight, p),
+        lambda p: _advance(model, stop, params, weights, prompts, choice, sight, p),
         progress,
     )
     return progress.tokens, progress.count
@@ -198,7 +204,7 @@ def _choose(stop, logits, choice: Choice, progress: Progress) -> Progress:
     token = jnp.where(progress.done, stop[0], token.astype(jnp.int32))
     done = progress.done | jnp.isin(token, jnp.array(stop))
     tokens = jax.lax.dynamic_update_index_in_dim(progress.tokens, token, progress.count, axis=2)
-    return Progress(progress.count + 1, tokens, done, progress.cache)
+    return Progress(progress.count + 1, tokens, done, progress.caches)
 
 
 def likeliest(logits, top_p):

@@ -5,8 +5,9 @@
     result.score, result.map, result.answer, result.explanation
     inspector.ask("Is the scratch deep?", "query.png", references=["good.png"], history=[("What is wrong?", "…")])
 
-Inspections run on the prompts the model was trained on, with images squashed to its square; chats run on Qwen's
-template and native resolution. Row shapes are rounded up, so functions compile for a few sizes, not per call.
+Inspections run on the prompts the model was trained on, with images squashed to its square; the references of the last
+few calls stay read. Chats run on Qwen's template and native resolution. Shapes are rounded up, so functions compile for
+a few sizes, not per call.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ import numpy as np
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import resize_square
 from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS, native_image
-from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.data.pack import pack
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.buckets import row_shape
+from iadgpt_jax.infer.buckets import bucket, row_shape
 from iadgpt_jax.infer.generate import Generator, Sampling
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.load import load_any, trained_dtype
 from iadgpt_jax.infer.messages import Messages, parts_of, turns_of
 from iadgpt_jax.infer.photograph import Photograph, photograph, several
-from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.infer.prefetch import prefetch
+from iadgpt_jax.infer.prefix import RecentPrefixes
+from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.train.checkpoint import LoadedModel
 
-QUERIES_PER_ROW = 8  # they share their references; the more, the cheaper each, and the longer the row
+QUERIES_AT_ONCE = 8
+PREFIXES_KEPT = 4  # sets of references that need not be read again
 EXPLANATION_TOKENS = 128
 CHAT_TOKENS = 512
 KEEP_PRECISE = ("gates", "patch_embed")  # read in float32 by the model whatever its dtype
@@ -65,8 +69,9 @@ class Inspector:
         self.encoder = Encoder(self.config, self.tokenizer)
         special = self.config.tokens
         self._generator = Generator(self.model, self.params, (special.chat_end, special.end_of_text))
-        normal, anomalous = (self.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
-        self._score = jax.jit(make_score(self.model, None, normal, anomalous, self.info["map_space"]))
+        if self.config.taps:
+            self._scorer = Scorer(self.model, self.params, self.encoder, map_space=self.info["map_space"])
+            self._prefix = RecentPrefixes(lambda squares: self._scorer.prefill(squares, ratio), PREFIXES_KEPT)
         self._logits = jax.jit(lambda params, rows: self.model.apply({"params": params}, rows, method=_every_logit))
 
     @classmethod
@@ -85,27 +90,30 @@ class Inspector:
     def inspect_many(
         self, queries: Iterable[Photograph], references: Sequence[Photograph] = (), *, explain: bool = True
     ) -> list[Inspection]:
-        """Inspect products of one category. Results equal those of `inspect`; references are read once per row."""
+        """Inspect products of one category. Results equal those of `inspect`; the references are read once."""
         return list(self.inspections(queries, references, explain=explain))
 
     def inspections(
         self, queries: Iterable[Photograph], references: Sequence[Photograph] = (), *, explain: bool = True
     ) -> Iterator[Inspection]:
-        """As `inspect_many`, handing out results as they come; photographs are read when their turn comes."""
+        """As `inspect_many`, handing out results as they come; photographs are read shortly before their turn."""
         if not self.config.taps:
             raise InputError(
                 f"model {self.config.name!r} carries no anomaly maps (taps=False) and cannot inspect; it can chat"
             )
         shared = self._squares(references)
-        queries, shape = several(queries), None
-        for start in range(0, len(queries), QUERIES_PER_ROW):
-            pictures = [photograph(query) for query in queries[start : start + QUERIES_PER_ROW]]
-            squares = [resize_square(picture, self.side) for picture in pictures]
-            encoded = self._encode([Turn(prompts.DETECT)], squares, shared, scored=True)
-            shape = shape or row_shape([encoded], self.config.vision)  # that of the first, fullest row
-            scores, maps = self._verdicts(encoded, shape)
+        prefix, queries = self._prefix(shared), several(queries)
+        room = bucket(min(len(queries), QUERIES_AT_ONCE))
+
+        def read(start: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            pictures = [photograph(query) for query in queries[start : start + room]]
+            return pictures, [resize_square(picture, self.side) for picture in pictures]
+
+        for pictures, squares in prefetch(read, range(0, len(queries), room), ahead=1):
+            scores, maps = jax.device_get(self._scorer.score(prefix, self._scorer.see(squares, room)))
             words = self._explanations(squares, shared) if explain else [""] * len(squares)
-            for picture, score, map_, text in zip(pictures, scores, maps, words, strict=True):
+            scores, maps = scores[:, 0], self._on_grid(maps[:, 0])
+            for picture, score, map_, text in zip(pictures, scores, maps, words, strict=False):
                 answer = prompts.verdict(bool(score > 0.5))
                 yield Inspection(float(score), map_, answer, text, picture.shape[:2])
 
@@ -158,22 +166,15 @@ class Inspector:
     def _squares(self, references: Sequence[Photograph]) -> tuple[np.ndarray, ...]:
         return tuple(resize_square(photograph(reference), self.side) for reference in several(references))
 
-    def _encode(
-        self, turns: Sequence[Turn], queries: Sequence[np.ndarray], shared: tuple[np.ndarray, ...], scored: bool = False
-    ) -> Encoded:
+    def _encode(self, turns: Sequence[Turn], queries: Sequence[np.ndarray], shared: tuple[np.ndarray, ...]) -> Encoded:
         """One block per query, all with the same turns, after the shared references."""
-        keywords = prompts.KEYWORDS if scored else None
-        blocks = tuple(Block(tuple(turns), (query,), len(shared), keywords, scored=scored) for query in queries)
+        blocks = tuple(Block(tuple(turns), (query,), len(shared)) for query in queries)
         return self.encoder(Instance("inspect", blocks, shared, self.ratio))
 
-    def _verdicts(self, encoded: Encoded, shape: RowShape) -> tuple[np.ndarray, list[np.ndarray]]:
-        """(scores float32[Q], maps float32[h, w] each) of an instance's detection blocks."""
-        packed = pack([encoded], 1, shape, self.config.vision)
-        scores, maps = jax.device_get(self._score(self.params, packed.rows))
-        _, at, _ = packed.where[0]
-        grids = [encoded.images[len(encoded.images) - len(at) + i].grid for i in range(len(at))]
-        flat = [maps[0, index, : high * wide] for index, (high, wide) in zip(at, grids, strict=True)]
-        return scores[0, at], [m.reshape(grid) for m, grid in zip(flat, grids, strict=True)]
+    def _on_grid(self, maps: np.ndarray) -> np.ndarray:
+        """float32[Q, N] of square images, their cells first -> float32[Q, h, w]."""
+        cells = self.side // (self.config.vision.patch * self.config.vision.merge)
+        return maps[:, : cells**2].reshape(-1, cells, cells)
 
     def _explanations(self, squares: Sequence[np.ndarray], shared: tuple[np.ndarray, ...]) -> list[str]:
         encoded = self._encode([Turn(prompts.REASON)], squares, shared)

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from iadgpt_jax.models.attention import Kernels, Lanes, Visibility, sees
+from iadgpt_jax.models.cached import Keep
 from iadgpt_jax.models.compression import kept_tokens
 from iadgpt_jax.models.config import ModelConfig
-from iadgpt_jax.models.language import Cache, Decoder, LayerInput, MapRows
+from iadgpt_jax.models.language import Decoder, LayerInput, MapRows
 from iadgpt_jax.models.rope import mrope_angles
 from iadgpt_jax.models.vision import VisionTower
 
@@ -124,39 +125,13 @@ class IADGPT(nn.Module):
         angles = mrope_angles(positions, c.head_width, c.rope_theta, c.mrope_section)
         return jnp.cos(angles), jnp.sin(angles)
 
-    def prefill(self, rows: Rows, room: int):
-        """Run rows and keep their keys and values, with `room` slots for tokens to come: (hidden, positions, cache)."""
+    def prefill(self, rows: Rows):
+        """Run rows and keep their keys and values: (hidden [B, S, E], (plain layers' cache or None, last layers'))."""
         x, positions = self.embed(rows)
         visibility = visibility_of(rows)
-        mask = jnp.pad(sees(visibility, visibility), ((0, 0), (0, 0), (0, room)))
         cos, sin = self.rotation(positions)
-        cache = self.empty_cache(x.shape[0], x.shape[1] + room)
-        inputs = LayerInput(cos, sin, mask, write_at=jnp.int32(0))
-        hidden, cache, _ = self.language(x, inputs, cache)
-        return hidden, positions, cache
-
-    def step(self, tokens, positions, mask, write_at, cache):
-        """New tokens against the cache, into whose slots from `write_at` on their keys and values go.
-
-        tokens, positions int32[B, M]: one token of each of a row's M answers; mask bool[B, M, T] over cache slots.
-        Returns (logits float32[B, M, V], cache).
-        """
-        x = self.language.embed(tokens, self.dtype)
-        still = jnp.zeros_like(positions) if self.config.positions == "aligned" else positions
-        cos, sin = self.rotation(jnp.stack([positions, still, still]))
-        hidden, cache, _ = self.language(x, LayerInput(cos, sin, mask, write_at=write_at), cache)
-        return self.language.logits(hidden), cache
-
-    def empty_cache(self, batch: int, length: int) -> tuple[Cache | None, Cache]:
-        c = self.config.language
-        shape = (batch, length, c.kv_heads, c.head_width)
-        inner = c.depth // c.groups - 1
-
-        def zeros(*lead):
-            empty = jnp.zeros((*lead, *shape), self.dtype)
-            return Cache(empty, empty)
-
-        return (zeros(c.groups, inner) if inner else None), zeros(c.groups)
+        hidden, kept, _ = self.language(x, LayerInput(cos, sin, Keep(sees(visibility, visibility))))
+        return hidden, kept
 
     def logits(self, hidden):
         """hidden[..., E] -> float32[..., V]."""

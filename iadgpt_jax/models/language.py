@@ -1,10 +1,10 @@
 """Qwen2.5's decoder with M-RoPE, scanned over groups of layers that each end in a tapped layer.
 
 The last layer of a group can compute, beside its attention, the few attention rows from which anomaly maps are made
-(DESIGN.md §4); the rest of the S×S matrix never exists. The same layers run with a key-value cache for generation.
+(DESIGN.md §4); the rest of the S×S matrix never exists. The same layers keep keys and values and read kept ones.
 
-Suffixes: B rows, S slots, H heads, K KV heads, D head width, E width, G groups, L layers per group, T cache length,
-M map queries per row, R keyword rows per map query, N query-image tokens.
+Suffixes: B rows, S slots, H heads, K KV heads, D head width, E width, G groups, L layers per group, T slots attended
+to, M map queries per row, R keyword rows per map query, N query-image tokens.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iadgpt_jax.models import prefixed
+from iadgpt_jax.models import cached, prefixed
 from iadgpt_jax.models.attention import MASKED, LaneMasks, Visibility, attend, sees
+from iadgpt_jax.models.cached import Cache
 from iadgpt_jax.models.config import LanguageConfig
 from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
 from iadgpt_jax.models.remat import KEY, QUERY, RESIDUAL, VALUE, name, rematerialised
@@ -35,21 +36,13 @@ class MapRows(NamedTuple):
 
 
 class LayerInput(NamedTuple):
-    """What every layer reads: cos, sin float32[B, S, D/2] and how to attend: a mask bool[B, S, T], lane masks, or after
-    a prefix, whose keys and values are the cache (models/prefixed.py)."""
+    """What every layer reads: cos, sin float32[B, S, D/2] and how to attend. To the row itself by a mask bool[B, S, T]
+    or lane masks, or with its keys and values kept; to what was kept, of a prefix or step by step."""
 
     cos: jax.Array
     sin: jax.Array
-    mask: jax.Array | LaneMasks | prefixed.AfterPrefix
+    attend: jax.Array | LaneMasks | cached.Keep | prefixed.AfterPrefix | cached.Step
     maps: MapRows | None = None
-    write_at: jax.Array | None = None  # int32[]: the cache slot of the first of these S slots
-
-
-class Cache(NamedTuple):
-    """Keys and values [..., B, T, K, D]; a layer writes its S new ones from slot `LayerInput.write_at` on."""
-
-    keys: jax.Array
-    values: jax.Array
 
 
 def keyword_rows(q, k, maps: MapRows):
@@ -87,19 +80,20 @@ class Attention(nn.Module):
         v = Project((c.kv_heads, c.head_width), ("embed", "kv", None), True, init_kind=self.init_kind, name="v")(x)
         q, k = rotate(q, inputs.cos, inputs.sin), rotate(k, inputs.cos, inputs.sin)
         q, k, v = name(q, QUERY), name(k, KEY), name(v, VALUE)
-        if isinstance(inputs.mask, prefixed.AfterPrefix):
-            out, maps = prefixed.read(q, k, v, cache.keys[0], cache.values[0], inputs.mask, inputs.maps)
+        how = inputs.attend
+        if isinstance(how, prefixed.AfterPrefix):
+            out, maps = prefixed.read(q, k, v, cache.keys[0], cache.values[0], how, inputs.maps)
             return self._out(out), None, maps
+        if isinstance(how, cached.Step):
+            out, stored = cached.attend(q, k, v, cache, how)
+            return self._out(out), stored, None
         maps = keyword_rows(q, k, inputs.maps) if inputs.maps is not None else None
         stored = None
-        if cache is not None:
-            k, v = (
-                jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), inputs.write_at, axis=1)
-                for old, new in ((cache.keys, k), (cache.values, v))
-            )
-            stored = Cache(k, v)
-            k, v = k.astype(x.dtype), v.astype(x.dtype)
-        return self._out(attend(q, k, v, inputs.mask)), stored, maps
+        if isinstance(how, cached.Keep):
+            how, stored = how.mask, Cache(k, v)
+        attend = laned if isinstance(how, LaneMasks) else dense
+        out = name(attend(q, k, v, how), CONTEXT)
+        return self._out(out), stored, maps
 
     def _out(self, attended):
         axes = ("heads", None, "embed")
@@ -169,7 +163,8 @@ class Decoder(nn.Module):
         return jnp.take(self.embedding, tokens, axis=0).astype(dtype)
 
     def __call__(self, x, inputs: LayerInput, cache=None):
-        """x[B, S, E] -> (normed hidden [B, S, E], new cache or Nones, maps: pair of float32[G, B, M, R, N] or None)."""
+        """x[B, S, E] -> (normed hidden [B, S, E], kept (plain layers [G, L - 1, …], last ones [G, …]) or Nones, maps: pair
+        of float32[G, B, M, R, N] or None). cache: of a prefix, as it was kept."""
         x, (plain, last, maps) = self.groups(x, inputs, cache)
         return self.norm(x), (plain, last), maps
 

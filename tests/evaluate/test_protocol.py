@@ -123,7 +123,7 @@ def loaded(source):
 def test_scores_and_maps_equal_those_of_the_public_api(loaded, source, references, ratio):
     """Packed, sharing references between queries of several shot counts, against one inspection at a time."""
     shots = (1, 2)
-    draws = Evaluator(loaded, source, shots, rows=2, ratio=ratio).draws(source, 1, references=references)
+    draws = Evaluator(loaded, shots, at_once=5, ratio=ratio).draws(source, 1, references=references)
     inspector = Inspector(loaded, ratio=ratio)
     for plan in draws.plans[0]:
         for k in shots:

@@ -120,8 +120,8 @@ def test_left_padding_equals_right_padding(generator):
         last[row, 0] += by
     left = prompts._replace(rows=Rows(**moved), last=last)
     limit = np.int32(NEW)
-    ours, _ = generator._generate(generator.params, left, choice, limit, room=room)
-    right, _ = generator._generate(generator.params, prompts, choice, limit, room=room)
+    ours, _ = generator._generate(generator.params, generator.weights, left, choice, limit, room=room)
+    right, _ = generator._generate(generator.params, generator.weights, prompts, choice, limit, room=room)
     np.testing.assert_array_equal(ours[:2], right[:2])
 
 

@@ -90,6 +90,22 @@ def test_many_queries_give_what_each_gives_alone(inspector, photographs):
         assert result.explanation == alone.explanation != ""
 
 
+def test_references_are_read_once_as_long_as_they_are_among_the_last_few(loaded, photographs, monkeypatch):
+    inspector, read = Inspector(loaded), []
+    prefill = inspector._scorer.prefill
+    monkeypatch.setattr(inspector._scorer, "prefill", lambda *args: read.append(len(read)) or prefill(*args))
+
+    def score(*references: int) -> float:
+        return inspector.inspect(photographs[0], [photographs[i].copy() for i in references], explain=False).score
+
+    first = score(1)
+    assert score(1) == first and read == [0], "equal pixels are equal references"
+    others = [score(i) for i in (2, 3, 4)]
+    assert len({first, *others}) == 4 and score(1) == first and len(read) == 4
+    assert score(5) not in others and len(read) == 5, "the fifth set pushes out the one that waited longest"
+    assert score(1) == first and len(read) == 5 and score(2) == others[0] and len(read) == 6
+
+
 def test_an_explanation_is_the_answer_to_the_trained_question(inspector, photographs):
     result = inspector.inspect(photographs[3], photographs[:2])
     assert result.explanation == inspector.ask(prompts.REASON, photographs[3], photographs[:2])
@@ -113,8 +129,9 @@ def test_maps_are_read_in_the_form_they_were_trained_in(loaded, inspector, photo
 def test_weights_cast_once_compute_what_weights_cast_at_every_use_do(loaded, inspector, photographs):
     low = Inspector(loaded, dtype="bfloat16")
     result = low.inspect(photographs[0], photographs[1:2], explain=False)
-    low.params = loaded.params
-    assert low.inspect(photographs[0], photographs[1:2], explain=False).score == result.score
+    uncast = Inspector(loaded, dtype="bfloat16")
+    uncast._scorer.params = loaded.params
+    assert uncast.inspect(photographs[0], photographs[1:2], explain=False).score == result.score
     full = inspector.inspect(photographs[0], photographs[1:2], explain=False)
     assert 0 < abs(result.score - full.score) < 0.05  # bfloat16 through twelve layers
 

@@ -1,0 +1,63 @@
+"""One new token of every answer through the decoder, layer by layer against its cache.
+
+Decoding reads every weight once per token, so nothing may be copied on the way: layers stand apart here, not stacked as
+the scan over layers wants them, and each writes its two new slots into a cache that stays in place.
+
+Suffixes: B rows, M answers per row, T cache slots, E width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from iadgpt_jax.models.cached import Cache, Step, with_room
+from iadgpt_jax.models.config import LanguageConfig
+from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.language import DecoderLayer, LayerInput
+
+
+def apart(stacked: tuple, config: LanguageConfig) -> list:
+    """(tree of the plain layers [G, L - 1, …] or None, of the last ones [G, …]) -> one tree per layer, in order."""
+    plain, last = stacked
+    trees = []
+    for group in range(config.groups):
+        for index in range(config.depth // config.groups - 1):
+            trees.append(jax.tree.map(lambda leaf, at=(group, index): leaf[at], plain))
+        trees.append(jax.tree.map(lambda leaf, at=group: leaf[at], last))
+    return trees
+
+
+def layers(params: dict, config: LanguageConfig) -> list[dict]:
+    """The parameters of every decoder layer."""
+    groups = params["language"]["groups"]
+    return apart((groups.get("plain"), groups["tapped"]), config)
+
+
+def room_for(kept: tuple, config: LanguageConfig, room: int) -> list[Cache]:
+    """What `IADGPT.prefill` kept, as caches with `room` slots for tokens to come."""
+    return [with_room(cache, room) for cache in apart(kept, config)]
+
+
+def step(
+    model: IADGPT, params: dict, weights: Sequence[dict], tokens, positions, mask, write_at, caches: Sequence[Cache]
+) -> tuple[jax.Array, list[Cache]]:
+    """tokens, positions int32[B, M] in text; mask bool[B, M, T]; write_at int32[]: cache slot of the first new token.
+
+    Returns (logits float32[B, M, V], caches with the new tokens in them).
+    """
+    c = model.config
+
+    def apply(method, *arguments):
+        return model.apply({"params": params}, *arguments, method=method)
+
+    x = apply(lambda m, t: m.language.embed(t, m.dtype), tokens)
+    still = jnp.zeros_like(positions) if c.positions == "aligned" else positions
+    inputs = LayerInput(*apply(IADGPT.rotation, jnp.stack([positions, still, still])), Step(mask, write_at))
+    layer, stored = DecoderLayer(c.language, c.init), []
+    for weight, cache in zip(weights, caches, strict=True):
+        x, (new, _) = layer.apply({"params": weight}, x, inputs, cache)
+        stored.append(new)
+    return apply(lambda m, h: m.logits(m.language.norm(h)), x), stored

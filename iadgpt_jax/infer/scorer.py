@@ -1,0 +1,139 @@
+"""Few-shot scoring that reads the references once: scores and maps of queries against a cached prefix.
+
+    scorer = Scorer(model, params, encoder)
+    prefix = scorer.prefill(references)                     # once per set of references, for all shot counts up to it
+    seen = scorer.see(queries)                              # the vision tower, once per query
+    scores, maps = scorer.score(prefix, seen, shots=(1, 2, 4))
+
+Numbers are those of whole prompts. Nothing waits for the device: results are arrays to come, so a caller who fetches
+them late keeps it busy. Each size of references, and of query batches, compiles once.
+
+Suffixes: Q queries of a batch, K shot counts, C slots of a lane, N merged tokens of an image, E width.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iadgpt_jax.data.encode import Encoder
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read_once
+from iadgpt_jax.infer.question import Question, Questions
+from iadgpt_jax.models.iadgpt import IADGPT, take_slots
+from iadgpt_jax.models.language import LayerInput, MapRows
+from iadgpt_jax.models.prefixed import AfterPrefix
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch of queries, count of them: question and tokens [room, N, E] of their images lead with `room` places."""
+
+    question: Question
+    tokens: jax.Array
+    count: int
+
+
+class Scorer:
+    """Scores queries of one model. map_space: the form maps are read in, as in `infer.score.make_score`."""
+
+    def __init__(
+        self, model: IADGPT, params: dict, encoder: Encoder, *, map_space: str = "probability",
+        question: str = prompts.DETECT,
+    ):  # fmt: skip
+        if not model.config.taps:
+            raise InputError(f"model {model.config.name!r} carries no anomaly maps (taps=False), so it cannot inspect")
+        self.model, self.params, self.encoder, self.map_space = model, params, encoder, map_space
+        self.questions = Questions(encoder, question)
+        self.words = tuple(encoder.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
+
+    def lay_out(self, references: Sequence[np.ndarray], ratio: float = 1.0) -> PrefixRows:
+        """The host's part of `prefill`, for a thread of its own."""
+        return lay_out(references, ratio, self.encoder)
+
+    def prefill(self, references: Sequence[np.ndarray] | PrefixRows, ratio: float = 1.0) -> Prefix:
+        """Read ordered references uint8[H, W, 3], none or more; of all but the first the share `ratio` of tokens stays
+        (paper eq. 9)."""
+        laid = references if isinstance(references, PrefixRows) else self.lay_out(references, ratio)
+        return Prefix(read_once(self.model, self.params, laid.rows), laid.limits, laid.starts)
+
+    def see(self, queries: Sequence[np.ndarray] | tuple[np.ndarray, Question], room: int | None = None) -> Seen:
+        """Queries uint8[H, W, 3] through the vision tower, in a batch of `room` places (default: as many as queries).
+        They may come laid out by `questions`."""
+        count = room = room or len(queries)
+        if isinstance(queries, tuple) and isinstance(queries[-1], Question):
+            patches, question = queries
+        else:
+            count = len(queries)
+            patches, question = self.questions(queries, room)
+        return Seen(question, _see(self.model, self.params, patches, question.grid), count)
+
+    def score(
+        self, prefix: Prefix, queries: Seen | Sequence[np.ndarray], shots: Sequence[int] | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Every query against the first k references, for each k of `shots` (default: all of them).
+
+        Returns (scores float32[room, K], maps float32[room, K, N]), on the device. Places beyond the queries mean
+        nothing, nor do map cells beyond an image's own.
+        """
+        seen = queries if isinstance(queries, Seen) else self.see(queries)
+        shots = [prefix.references] if shots is None else list(shots)
+        if max(shots) > prefix.references:
+            raise ValueError(f"{max(shots)} shots asked of a prefix of {prefix.references} references")
+        return _answer(
+            self.model, self.words, self.map_space, self.params, prefix.cache, prefix.limits[shots],
+            prefix.starts[shots], seen.tokens, seen.question,
+        )  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _see(model: IADGPT, params, patches, grid):
+    """patches uint8[Q, P, 3·patch²], grid int32[Q, 2] -> tokens [Q, N, E] in raster order."""
+    return model.apply({"params": params}, patches, grid, method=lambda m, p, g: m.vision(p, g)[0])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _answer(model: IADGPT, words: tuple[int, int], map_space: str, params, cache, limits, starts, tokens, question):
+    """limits, starts int32[K]; tokens [Q, N, E] -> (scores float32[Q, K], maps float32[Q, K, N])."""
+    hidden, logit_maps, probability_maps = model.apply(
+        {"params": params}, cache, limits, starts, tokens, question, method=_lanes
+    )
+    logits = model.apply({"params": params}, hidden, method=IADGPT.logits)
+    normal, anomalous = words
+    scores = jax.nn.sigmoid(logits[..., anomalous] - logits[..., normal])
+    return scores, jax.nn.sigmoid(logit_maps) if map_space == "logit" else probability_maps
+
+
+def _lanes(model: IADGPT, cache, limits, starts, tokens, question: Question):
+    """One lane per query and shot count through the decoder: (hidden [Q, K, E] where the answer is predicted, logit and
+    probability maps float32[Q, K, N])."""
+    queries, count, width = tokens.shape
+    shots = len(limits)
+    is_image = question.image_token >= 0
+    token = jnp.maximum(question.image_token, 0)
+    x = model.language.embed(question.tokens, model.dtype)
+    x = jnp.where(is_image[..., None], jnp.take_along_axis(tokens, token[..., None], axis=1), x)
+    wide = question.grid[:, 1:]
+    offset = jnp.stack([jnp.zeros_like(token), token // wide, token % wide], axis=1)
+    positions = question.positions + jnp.where(is_image[:, None], offset, 0)  # [Q, 3, C]
+    moves = np.array([1, 0, 0] if model.config.positions == "aligned" else [1, 1, 1])  # data/encode.text_position
+    positions = positions[:, None] + (starts[:, None] * moves)[:, :, None]  # [Q, K, 3, C]
+    cos, sin = model.rotation(jnp.moveaxis(positions.reshape(queries * shots, 3, -1), 1, 0))
+
+    def lanes(values):
+        return jnp.repeat(values, shots, axis=0)
+
+    maps = MapRows(lanes(question.map_rows)[:, None], lanes(question.map_start)[:, None], None, jnp.arange(count))
+    after = AfterPrefix(jnp.tile(limits, queries))
+    hidden, _, read = model.language(lanes(x), LayerInput(cos, sin, after, maps), cache)
+    hidden = take_slots(hidden, lanes(question.answer)[:, None]).reshape(queries, shots, width)
+    weights = lanes(question.map_weights)
+    # Mean over sub-tokens and words by the host's weights, then over the four layers.
+    pooled = (jnp.einsum("gbmrn,br->bn", field, weights) / field.shape[0] for field in read)
+    return hidden, *(field.reshape(queries, shots, count) for field in pooled)

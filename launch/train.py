@@ -30,7 +30,7 @@ from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.infer.load import load_any
-from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.attention import Lanes, choose
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.models.initialize import init_params, logical_axes
@@ -61,7 +61,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         del loaded
     else:
         model_config, tokenizer = preset(config.size), tiny_tokenizer()
-    model = IADGPT(model_config, jnp.dtype(config.dtype), config.remat)
+    dtype = jnp.dtype(config.dtype)
+    model = IADGPT(model_config, dtype, config.remat, choose(config.attention, mesh, rules, dtype))
 
     # ---- Data ----
     source = source or open_source(

@@ -9,6 +9,7 @@ to, M map queries per row, R keyword rows per map query, N query-image tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -36,12 +37,13 @@ class MapRows(NamedTuple):
 
 
 class LayerInput(NamedTuple):
-    """What every layer reads: cos, sin float32[B, S, D/2] and how to attend. To the row itself by a mask bool[B, S, T]
-    or lane masks, or with its keys and values kept; to what was kept, of a prefix or step by step."""
+    """What every layer reads: cos, sin float32[B, S, D/2] and how to attend. To the row itself by a plan of
+    models/attention/kernels.py (a mask bool[B, S, T], say), or with its keys and values kept; to what was kept, of a
+    prefix or step by step."""
 
     cos: jax.Array
     sin: jax.Array
-    attend: jax.Array | LaneMasks | cached.Keep | prefixed.AfterPrefix | cached.Step
+    attend: jax.Array | LaneMasks | Callable | cached.Keep | prefixed.AfterPrefix | cached.Step
     maps: MapRows | None = None
 
 
@@ -91,9 +93,7 @@ class Attention(nn.Module):
         stored = None
         if isinstance(how, cached.Keep):
             how, stored = how.mask, Cache(k, v)
-        attend = laned if isinstance(how, LaneMasks) else dense
-        out = name(attend(q, k, v, how), CONTEXT)
-        return self._out(out), stored, maps
+        return self._out(attend(q, k, v, how)), stored, maps
 
     def _out(self, attended):
         axes = ("heads", None, "embed")

@@ -4,14 +4,16 @@
     python tools/convert_hf.py export --checkpoint=DIR --out=DIR [--stock] [--dtype=bfloat16]
     python tools/convert_hf.py verify --checkpoint=DIR --hf=DIR [--image=PNG …] [--out=report.json]
     python tools/convert_hf.py roundtrip --hf=DIR --work=DIR
+    python tools/convert_hf.py place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
 
 import: --hf is a directory or a hub id like Qwen/Qwen2.5-VL-7B-Instruct; --out becomes a checkpoint that training
 starts from (--config.init_from=DIR). export: transformers loads the result; a trained model ships with its PyTorch
 twin, which computes all of it with torch and transformers alone, and what stock transformers will not reproduce is said
 in one line; with --stock such a model is refused. verify: runs both (the twin, where there is one) and reports how they
 differ; exit status 1 where they differ by more than rounding. roundtrip: import, export and a comparison of every bit,
-with time and memory of each. Import and export move a chunk at a time: they need neither the model's size in memory nor
-an accelerator.
+with time and memory of each. place: what training does with --config.init_from=HF_DIRECTORY, straight onto a mesh, with
+time and memory. Import and export move a chunk at a time: they need neither the model's size in memory nor an
+accelerator.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 
 import numpy as np
 from absl import logging
+from flax.traverse_util import flatten_dict
 
 from iadgpt_jax.convert.hf_export import EXPORT_DTYPES, export_hf
 from iadgpt_jax.convert.hf_import import open_hf
@@ -122,6 +125,44 @@ def roundtrip_command(flags: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+def place_command(flags: argparse.Namespace) -> None:
+    """Stream the weights onto the devices of a mesh, and tell what this process held beside the arrays themselves."""
+    import jax
+
+    from iadgpt_jax.models.initialize import init_params, logical_axes
+    from iadgpt_jax.sharding import ShardingRules, make_mesh, tree_shardings
+
+    if flags.fake_devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", flags.fake_devices)
+    hf = open_hf(flags.hf)
+    mesh = make_mesh(flags.data, flags.fsdp, flags.tensor)
+    shapes = jax.eval_shape(lambda: init_params(hf.config, jax.random.key(0)))
+    shardings = tree_shardings(mesh, ShardingRules(), logical_axes(hf.config), shapes)
+    dtype = np.dtype(EXPORT_DTYPES[flags.dtype]) if flags.dtype else hf.dtype
+    sizes = {"/".join(path): leaf.nbytes for path, leaf in flatten_dict(hf.pending(dtype)).items()}
+    cpu = jax.devices()[0].platform == "cpu"  # where the devices' memory is the process's own
+    placed = above = 0
+
+    def measured(items: Iterable, total: int) -> Iterable:
+        nonlocal placed, above
+        for item in progress(items, total, "placing", "parameters"):
+            with Work() as one:
+                yield item
+            placed += sizes[item[0]] if cpu else 0
+            above = max(above, one.peak_bytes - placed)
+
+    with Work() as work:
+        params = hf.params(dtype, shardings, measured)
+    held = sum(shard.data.nbytes for leaf in jax.tree.leaves(params) for shard in leaf.addressable_shards)
+    per_device = held / len(mesh.local_devices)
+    largest = max(int(np.prod(stored.shape)) * stored.dtype.itemsize for stored in hf.shards.stored.values())
+    sides = " × ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+    print(f"placed {hf.config.name} as {dtype.name} on {sides}: {work.told(sum(sizes.values()))}")
+    print(f"arrays {held / 2**30:.2f} GiB here, {per_device / 2**30:.2f} on each device; beside them at most "
+          f"{above / 2**30:.2f} GiB (the largest tensor is {largest / 2**30:.2f})")  # fmt: skip
+
+
 def verify_command(flags: argparse.Namespace) -> None:
     """Both models on the same images and prompts; the report, and exit status 1 out of tolerance."""
     from iadgpt_jax.convert.verify import verify
@@ -159,7 +200,7 @@ def refuse_existing(out: Path) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="import|export|verify|roundtrip")
+    commands = parser.add_subparsers(required=True, metavar="import|export|verify|roundtrip|place")
     dtype = dict(choices=sorted(EXPORT_DTYPES), help="what the weights are stored as (default: as they are)")
 
     one = commands.add_parser("import", help="Hugging Face directory -> checkpoint")
@@ -179,6 +220,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
     one.add_argument("--work", required=True, type=Path, metavar="DIR", help="for both results; twice the model's size")
     one.set_defaults(command=roundtrip_command)
+
+    one = commands.add_parser("place", help="Hugging Face directory -> the devices of a mesh, measured")
+    one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
+    one.add_argument("--dtype", **dtype)
+    one.add_argument("--fake_devices", type=int, default=0, metavar="N", help="CPU devices to pretend (default: none)")
+    for axis, size in (("data", 1), ("fsdp", -1), ("tensor", 1)):
+        one.add_argument(f"--{axis}", type=int, default=size, help=f"mesh axis, -1 for the rest (default: {size})")
+    one.set_defaults(command=place_command)
 
     one = commands.add_parser("verify", help="run a checkpoint and a Hugging Face directory side by side")
     one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="training workdir or a step in it")

@@ -82,3 +82,16 @@ def test_training_starts_from_an_import_on_any_mesh(tmp_path):
     same_bits(loaded.params, params)
     kernel = loaded.params["language"]["groups"]["plain"]["mlp"]["gate"]["kernel"]
     assert len({str(shard.index) for shard in kernel.addressable_shards}) == 8
+
+
+def test_placing_tells_what_lies_on_each_device(tmp_path, capsys):
+    """On the eight fake devices of the tests, split by FSDP alone, every device holds an eighth of what is split."""
+    language = dict(width=64, mlp=64, heads=4, mrope_section=(2, 3, 3))
+    write_checkpoint(tmp_path / "hf", vision=dict(width=32, mlp=48, out=64), language=language)
+    run("place", f"--hf={tmp_path / 'hf'}")
+    told = capsys.readouterr().out
+    assert "as float32 on data=1 × fsdp=8 × tensor=1" in told and "peak memory" in told
+    assert "GiB here" in told and "beside them at most" in told
+    with pytest.raises(SystemExit):
+        run("place", f"--hf={tmp_path / 'hf'}", "--fsdp=3")
+    assert "does not cover 8 devices" in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
     python launch/train.py --config=configs/stage2.py:tiny --workdir=DIR [--config.KEY=VALUE …]
 
-A workdir that already holds a checkpoint goes on from it. Ctrl-C and SIGTERM save before they stop.
+A workdir that already holds a checkpoint goes on from it. Ctrl-C and SIGTERM save before they stop. On a cluster every
+host runs this same command, with a workdir that all of them see (docs/clusters.md); launch/local.py does it on one.
 """
 
 import os
@@ -13,7 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import json
 import math
-import signal
 import time
 
 import jax
@@ -28,13 +28,14 @@ from iadgpt_jax.data.mixture import build
 from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.distributed import SilentLog, StopSignals, joined, speaks
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.infer.load import load_any
 from iadgpt_jax.models.attention import Lanes, choose
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.models.initialize import init_params, logical_axes
-from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
+from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, row_share, rows_sharding
 from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, read_model_files, write_model_files
 from iadgpt_jax.train.log import TrainLog
 from iadgpt_jax.train.losses import LossWeights
@@ -64,7 +65,11 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     dtype = jnp.dtype(config.dtype)
     model = IADGPT(model_config, dtype, config.remat, choose(config.attention, mesh, rules, dtype))
 
-    # ---- Data ----
+    # ---- Data: each process brings the rows its devices hold ----
+    batch_sharding = rows_sharding(mesh, rules)
+    share, shares = row_share(batch_sharding, config.rows)
+    if config.instances % shares:
+        raise InputError(f"{config.instances} instances do not divide by {shares} processes: set config.instances")
     source = source or open_source(
         config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
     )
@@ -76,8 +81,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         rows=config.rows,
         instances=config.instances,
         seed=config.seed,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        process=share,
+        processes=shares,
     )
 
     # ---- State, on the mesh from its first moment ----
@@ -97,24 +102,26 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     if going_on:
         abstract = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, shardings)
         state, first = checkpoints.restore(abstract, config.frozen)
-        print(f"going on from step {first} of {workdir}", file=sys.stderr)
+        say(f"going on from step {first} of {workdir}")
     else:
         info = {"stage": config.stage, "image_side": config.image_side, "map_space": config.map_space,
                 "config": json_config(config)}  # fmt: skip
-        write_model_files(workdir, model_config, tokenizer, info)
+        if speaks():
+            write_model_files(workdir, model_config, tokenizer, info)
         state = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)(params)
     del params  # so that only the state keeps them in memory
 
     # ---- Loop ----
     step_function = make_train_step(model, optimizer, shape.lanes, LossWeights(**config.loss), config.map_space)
-    batch_sharding = rows_sharding(mesh, rules)
     step_function = jax.jit(
         step_function,
         in_shardings=(shardings, batch_sharding),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )
-    log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every)
+    log = SilentLog()
+    if speaks():
+        log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every)
     stop = StopSignals()
     stream = batches.iterate(first, config.steps, threads=config.loader_threads)
     try:
@@ -125,13 +132,13 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
             waited = time.monotonic() - before
             state, metrics = step_function(state, rows)
             log.step(step + 1, metrics, batch.tally, rate_at(config, step), waited)
-            last = step + 1 == config.steps
-            if last or stop.asked or (step + 1) % config.checkpoint_every == 0:
+            last, stopping = step + 1 == config.steps, stop.asked(step + 1)
+            if last or stopping or (step + 1) % config.checkpoint_every == 0:
                 log.flush()  # what a checkpoint continues must be in the log, should it be killed now
                 checkpoints.save(state, step + 1)
-            if stop.asked and not last:
+            if stopping and not last:
                 checkpoints.close()
-                print(f"stopped after step {step + 1}; the same command goes on from there", file=sys.stderr)
+                say(f"stopped after step {step + 1}; the same command goes on from there")
                 raise SystemExit(stop.exit_status)
     finally:
         log.close()
@@ -188,20 +195,9 @@ def json_config(config: ml_collections.ConfigDict) -> dict:
     return json.loads(config.to_json_best_effort())
 
 
-class StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a question the loop asks after each step; a second one stops at once."""
-
-    def __init__(self):
-        self.asked, self.exit_status = False, 0
-        self.previous = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def _ask(self, number, frame):
-        self.asked, self.exit_status = True, 128 + number
-        signal.signal(number, self.previous[number])
-
-    def restore(self) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
+def say(line: str) -> None:
+    if speaks():
+        print(line, file=sys.stderr)
 
 
 def quiet() -> None:
@@ -238,7 +234,8 @@ def main(argv) -> None:
     quiet()
     if len(argv) > 1:
         raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --config.KEY=VALUE")
-    train(_CONFIG.value, _WORKDIR.value)
+    with joined():
+        train(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == "__main__":

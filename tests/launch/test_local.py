@@ -1,0 +1,175 @@
+"""launch/local.py and training in several processes: the same losses as in one, on every mesh; a dead process is named.
+
+Two processes with four fake devices each, really started and really killed, on one file system.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.train.checkpoint import finished_steps, save_model
+from tests.launch.test_train import curves, logged
+from tests.small_iadgpt import lively_params, small_config
+
+ROOT = Path(__file__).resolve().parents[2]
+MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2)]  # the first is also trained on by one process
+RUN = {
+    "source_categories": 12, "rows": 8, "instances": 8, "steps": 4, "checkpoint_every": 4, "log_every": 1,
+    "optimizer.warmup": 2, "keep": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("start")
+    save_model(directory, lively_params(small_config()), small_config(), tiny_tokenizer(), {})
+    return directory
+
+
+def begin(processes: int, devices: int, command: list, cache: Path, **options) -> subprocess.Popen:
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, "launch/local.py", f"--processes={processes}", f"--devices={devices}", "--", *command]
+    return subprocess.Popen(
+        [str(word) for word in command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def train_on(meshes, processes: int, folder: Path, start: Path) -> None:
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps({"meshes": meshes, "config": {**RUN, "init_from": str(start)}}))
+    script = ROOT / "tests/launch/train_on_meshes.py"
+    job = begin(processes, 8 // processes, [script, settings], start / "compiled", stdout=subprocess.PIPE)
+    _, errors = job.communicate(timeout=600)
+    assert job.returncode == 0, errors
+
+
+@pytest.fixture(scope="module")
+def in_two(start, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    train_on(MESHES, 2, folder, start)
+    return folder
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_computes_on_every_mesh(in_two, start, tmp_path):
+    """The losses of every step, to rounding; and exactly the same targets, so the same instances."""
+    train_on(MESHES[:1], 1, tmp_path, start)
+    (alone,) = tmp_path.glob("*x*")
+    expected = logged(alone)
+    assert len(expected) == RUN["steps"] and expected[0]["loss"] != expected[-1]["loss"]
+    for mesh in MESHES:
+        got = logged(in_two / "x".join(map(str, mesh)))
+        assert [line["targets"] for line in got] == [line["targets"] for line in expected]
+        for name in ("loss", "answer", "focal", "dice", "gradient_norm"):
+            np.testing.assert_allclose(
+                [line[name] for line in got], [line[name] for line in expected], rtol=2e-4, err_msg=f"{name} on {mesh}"
+            )
+
+
+def job(workdir: Path, start: Path) -> subprocess.Popen:
+    """launch/train.py itself in two processes on the last mesh, with many steps."""
+    overrides = {**RUN, "init_from": start, "steps": 40, "checkpoint_every": 7}
+    overrides |= dict(zip(("mesh.data", "mesh.fsdp", "mesh.tensor"), MESHES[-1], strict=True))
+    words = [f"--config.{key}={value}" for key, value in overrides.items()]
+    command = ["launch/train.py", "--config=configs/stage3.py:tiny", f"--workdir={workdir}", *words]
+    return begin(2, 4, command, start / "compiled", stdout=subprocess.DEVNULL)
+
+
+def wait_for(step: int, workdir: Path, running: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 300
+    while running.poll() is None and time.monotonic() < deadline:
+        try:
+            if logged(workdir)[-1]["step"] >= step:
+                return
+        except (IndexError, json.JSONDecodeError):  # nothing yet, or half a line
+            pass
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_job_by_name_and_a_restart_goes_on(in_two, start, tmp_path):
+    """SIGTERM to the job: both save after the same step. SIGKILL to one process: the job ends within seconds and says
+    which it was. The third start finishes, with the losses of an undisturbed run."""
+    running = job(tmp_path, start)
+    wait_for(2, tmp_path, running)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGTERM, said
+    (step,) = finished_steps(tmp_path)
+    assert said.count(f"stopped after step {step}") == 1, "one process speaks"
+
+    running = job(tmp_path, start)
+    wait_for(step + 8, tmp_path, running)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    victim = int(children[1])  # they were started in order
+    killed = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    _, said = running.communicate(timeout=120)
+    assert time.monotonic() - killed < 30
+    assert running.returncode == 128 + signal.SIGKILL, said
+    assert f"error: process 1 of 2 (pid {victim}) was killed by SIGKILL" in said
+    assert said.count(f"going on from step {step}") == 1
+
+    survived = finished_steps(tmp_path)[-1]
+    running = job(tmp_path, start)
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 0 and f"going on from step {survived}" in said
+    lines = curves(tmp_path)
+    assert [line["step"] for line in lines] == list(range(1, 41)) and finished_steps(tmp_path)[-1] == 40
+    undisturbed = curves(in_two / "2x2x2")
+    for name in ("targets", "answer"):  # of the first step: later ones follow another learning rate
+        assert lines[0][name] == undisturbed[0][name]
+
+
+QUICK = """
+import os, signal, sys, time
+sys.stderr.write(f"hello from {os.environ['JAX_PROCESS_ID']} of {os.environ['JAX_NUM_PROCESSES']}\\n")
+if os.environ["JAX_PROCESS_ID"] == "2":
+    sys.exit(3)
+time.sleep(60)
+"""
+
+
+def test_a_failing_process_is_named_and_ends_the_others(tmp_path):
+    """Without JAX: the launcher's own part, and its status is the failure's."""
+    script = tmp_path / "quick.py"
+    script.write_text(QUICK)
+    before = time.monotonic()
+    running = begin(3, 1, [script], tmp_path)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 3 and time.monotonic() - before < 30
+    assert re.search(r"error: process 2 of 3 \(pid \d+\) failed with exit status 3; ending the 2 still running", said)
+    assert "\nhello from 0 of 3" in f"\n{said}" and "[1] hello from 1 of 3" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--processes=2"], "no command to run"),
+        (["--processes=0", "--", "launch/train.py"], "both are at least 1"),
+        (["--", "launch/nothing.py"], "no script launch/nothing.py"),
+        (["--nodes=2", "--", "launch/train.py"], "unrecognized arguments: --nodes=2"),
+    ],
+)
+def test_faults_of_the_command_line_are_one_line(capsys, words, said):
+    from launch.local import main
+
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.startswith("error: ") and said in error and error.count("\n") == 1

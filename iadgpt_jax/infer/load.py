@@ -41,14 +41,14 @@ def load_any(checkpoint: str | Path, mesh=None, rules=None, dtype=None) -> Loade
     """The model of any checkpoint, laid onto `mesh` (default: the first device alone).
 
     `info` always has "image_side", the square to which inspected images are squashed, and "map_space", the form the
-    maps were trained in. A training checkpoint is loaded in float32, a Hugging Face directory in `dtype`, by default
+    maps are read in. A training checkpoint is loaded in float32, a Hugging Face directory in `dtype`, by default
     that of its files. Every process reads only what its own devices hold.
     Raises InputError, in one line, for whatever is missing or damaged.
     """
     path = Path(checkpoint)
     loaded = _load_hf(path, mesh, rules, dtype) if kind_of(path) == "hf" else _load_workdir(path, mesh, rules)
     info = {"image_side": IMAGE_SIDE, "map_space": MAP_SPACE} | loaded.info
-    if info["map_space"] not in ("logit", "probability"):  # a stage that trains no maps
+    if info["map_space"] != "logit":  # "none" where a stage trains no maps; log_probability trains the probability
         info["map_space"] = MAP_SPACE
     return dataclasses.replace(loaded, info=info)
 

@@ -14,6 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 
+MAP_SPACES = ("logit", "log_probability", "probability")  # the forms maps are supervised in: see map_scores
+
+
 class LossWeights(NamedTuple):
     """Weights of the terms. `binary_focal` supervises S_a alone, a help for training from scratch; the paper has 0."""
 
@@ -33,11 +36,15 @@ def answer_loss(logits, ids, weights):
 def map_scores(maps, valid, space: str):
     """Raw maps float32[B, M, 2, N] -> [S_a, S_n] in [0, 1] (eq. 5).
 
-    "probability": min–max over the batch's valid maps, no gradient through the two extremes. "logit": the sigmoid of
-    mean pre-softmax logits, which trains from random weights where the other does not (FACTS.md §8).
+    "probability": min–max over the batch's valid maps, no gradient through the two extremes. From random weights that
+    does not train; two forms lead up to it. "logit": the sigmoid of mean pre-softmax logits. "log_probability": the
+    sigmoid of log(p·N), N cells, so that attention p above an even share counts as abnormal; the same quantity as the
+    paper's, on a scale whose gradient neither vanishes at 0 nor hangs on the batch's extremes.
     """
     if space == "logit":
         return jax.nn.sigmoid(maps)
+    if space == "log_probability":
+        return jax.nn.sigmoid(jnp.log(maps * maps.shape[-1] + 1e-6))
     shown = valid[:, :, None, None] > 0
     axes = (0, 1, 3)
     low = jax.lax.stop_gradient(jnp.where(shown, maps, jnp.inf).min(axis=axes, keepdims=True))

@@ -32,7 +32,7 @@ RUN = {
     "source_categories": 12, "rows": 2, "instances": 3, "steps": STEPS, "checkpoint_every": EVERY, "log_every": 1,
     "keep": 3, "mesh.data": 1, "mesh.fsdp": 2,
 }  # fmt: skip
-CLOCKED = ("per_second", "data_wait_share")  # what a log line says of time
+CLOCKED = ("per_second", "data_wait_share", "mfu", "_gib")  # what a log line says of time and memory
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,8 @@ def test_a_run_learns_and_leaves_a_model_that_loads(undisturbed):
     lines = logged(undisturbed)
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert set(lines[0]) >= {"step", "loss", "answer", "focal", "dice", "learning_rate", "images_per_second"}
+    assert set(lines[0]) >= {"tokens_per_second", "queries_per_second", "filled_slots", "filled_images", "dropped"}
+    assert {line["recompilations"] for line in lines} == {0}
     model = load_model(undisturbed)
     assert model.step == STEPS and model.config == small_config() and model.info["stage"] == 3
     assert finished_steps(undisturbed) == [21, 28, STEPS], "config.keep of them"
@@ -211,7 +213,7 @@ def test_wrong_input_is_one_clear_line_and_status_2(failures, fault):
         (dict(mesh={"data": 3, "fsdp": 1, "tensor": 1}), "data=3.*does not cover 8 devices: set config.mesh"),
         (dict(frozen="(", source_categories=6), "config.frozen is not a regular expression"),
         (dict(frozen=".", source_categories=6), "freezes every parameter"),
-        (dict(map_space="paper"), "map_space is 'paper': choose logit, probability or none"),
+        (dict(map_space="paper"), "map_space is 'paper': choose logit, log_probability, probability or none"),
         (dict(steps=0), "nothing to train"),
         (dict(source=""), "needs images.*prepare_data"),
     ],

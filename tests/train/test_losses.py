@@ -106,6 +106,9 @@ def naive_map_loss(maps, masks, valid, space, weights):
     scores = np.float64(maps)
     if space == "logit":
         scores = 1 / (1 + np.exp(-scores))
+    elif space == "log_probability":  # sigmoid(log(x)) = x / (1 + x)
+        odds = scores * scores.shape[-1] + 1e-6
+        scores = odds / (1 + odds)
     else:
         for channel in range(2):
             seen = np.stack([scores[b, m, channel] for b, m in np.argwhere(valid)])
@@ -122,10 +125,11 @@ def naive_map_loss(maps, masks, valid, space, weights):
     return sum(getattr(weights, name) * value for name, value in sums.items()) / valid.sum()
 
 
-@pytest.mark.parametrize("space", ["logit", "probability"])
+@pytest.mark.parametrize("space", ["logit", "log_probability", "probability"])
 def test_map_loss_is_equation_6_map_by_map(rng, space):
     """Focal([S_n, S_a], M) + Dice(S_a, M) + Dice(S_n, 1 − M), a mean over the maps that have a mask."""
     maps = rng.normal(0, 2, (2, 3, 2, 16)).astype(np.float32)
+    maps = maps if space == "logit" else np.exp(maps - 4)
     masks = (rng.random((2, 3, 12, 12)) < 0.2).astype(np.uint8)
     masks[0, 0] = 0  # a normal image
     valid = np.array([[1, 1, 0], [0, 1, 1]], np.float32)
@@ -146,10 +150,11 @@ def test_focal_gradients_are_finite_at_scores_0_and_1(gamma):
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradient)
 
 
-@pytest.mark.parametrize("space", ["logit", "probability"])
+@pytest.mark.parametrize("space", ["logit", "log_probability", "probability"])
 @pytest.mark.parametrize("case", ["constant", "huge", "tiny", "no valid map"])
 def test_map_loss_has_finite_gradients(rng, space, case):
     maps = rng.normal(size=(1, 2, 2, 4)).astype(np.float32)
+    maps = np.abs(maps) if space == "log_probability" else maps
     maps = {"constant": 0 * maps, "huge": 1e4 * maps, "tiny": 1e-30 * maps, "no valid map": maps}[case]
     valid = np.zeros((1, 2), np.float32) if case == "no valid map" else np.ones((1, 2), np.float32)
     masks = np.zeros((1, 2, 8, 8), np.uint8)

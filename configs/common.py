@@ -26,6 +26,9 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.steps = 0
     c.rows = 8  # packed rows per step
     c.instances = 8  # instances drawn per step and packed into them
+    c.pack = ml_collections.ConfigDict()
+    c.pack.group = 0  # rows packed together and filled up with queries; 0: a process's rows, with what was drawn alone
+    c.pack.top_up = False  # fill up with further instances first
     c.row = ml_collections.ConfigDict()
     c.row.prefix, c.row.lanes = 0, ()  # laned rows: (number, slots) of each group of lanes; (): a flat row of `slots`
     c.row.slots = 4096
@@ -59,6 +62,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.mesh = ml_collections.ConfigDict({"data": 1 if not tiny else -1, "fsdp": -1 if not tiny else 1, "tensor": 1})
 
     c.log_every = 10
+    c.profile = ml_collections.ConfigDict({"first": 10, "steps": 0})  # steps to trace for XProf, into the workdir
     c.checkpoint_every = 500
     c.keep = 2
     return c
@@ -75,3 +79,9 @@ def laned(c: ml_collections.ConfigDict, prefix: int, *groups: tuple[int, int]) -
     """Rows of a prefix area and groups of (number, slots) lanes."""
     c.row.prefix, c.row.lanes = prefix, groups
     c.row.slots = prefix + sum(count * slots for count, slots in groups)
+
+
+def filled(c: ml_collections.ConfigDict, rows: int, per_row: int, top_up: bool = False) -> None:
+    """Rows filled up in pairs, from `per_row` instances each: what full size trains on."""
+    c.rows, c.instances = rows, rows * per_row
+    c.pack.group, c.pack.top_up = 2, top_up

@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs.common import common, laned
+from configs.common import common, filled, laned
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
@@ -17,6 +17,9 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         laned(c, 128, (12, 28))
     else:
         c.optimizer.rate = 1e-5
-        c.instances, c.rows = 64, 16  # the paper's global batch of 64
-        c.steps = 47_000  # 3 epochs of about 1 M pairs
+        c.row.images, c.row.maps, c.row.targets = 12, 1, 1024
+        # With short captions a row holds 34 pairs of image and description (fewer and as full with long ones). The
+        # paper's global batch of 64 is 2 rows: --config.rows=2 --config.instances=12 --config.steps=47000.
+        filled(c, rows=16, per_row=6, top_up=True)
+        c.steps = 5_500  # 3 epochs of about 1 M pairs, 546 a step
     return c

@@ -3,7 +3,7 @@
 
 import ml_collections
 
-from configs.common import common, from_scratch, laned
+from configs.common import common, filled, from_scratch, laned
 
 VIT = r"^vision/(groups|patch_embed|block_)"  # gates, merger and decoder train
 
@@ -30,6 +30,11 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         laned(c, 104, (6, 40), (1, 64))
     else:
         c.optimizer.rate = 2e-6
-        c.instances, c.rows = 32, 32
-        c.steps = 42_000
+        c.mixture.inspect.update(queries=2, reasons=1, more=12)
+        c.mixture.pair_difference.update(pairs=1, more=6)
+        c.row.images, c.row.maps = 17, 14
+        # A row holds 10 queries. The paper's global batch of 32 is 3 rows: --config.rows=3 --config.pack.group=3
+        # --config.instances=6 --config.steps=42000.
+        filled(c, rows=32, per_row=2)
+        c.steps = 4_100  # 1 epoch of 700 k and 80 % of stage 2, 326 a step
     return c

@@ -40,8 +40,11 @@ from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, read_model_
 from iadgpt_jax.train.log import TrainLog
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
+from iadgpt_jax.train.profile import Profile
+from iadgpt_jax.train.speed import Speed
 from iadgpt_jax.train.state import create, state_shardings
 from iadgpt_jax.train.step import make_train_step
+from iadgpt_jax.train.watch import Recompilations
 
 
 def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
@@ -83,6 +86,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         seed=config.seed,
         process=share,
         processes=shares,
+        group=config.pack.group,
+        top_up=config.pack.top_up,
     )
 
     # ---- State, on the mesh from its first moment ----
@@ -119,18 +124,23 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )
+    maps = config.map_space != "none"
+    speed = Speed.of(model_config, shape, shares, frozen=config.frozen, maps=maps)
+    compiled, profile = Recompilations(step_function.__name__), Profile(workdir, **config.profile)
     log = SilentLog()
     if speaks():
-        log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every)
+        log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every, speed, compiled)
     stop = StopSignals()
     stream = batches.iterate(first, config.steps, threads=config.loader_threads)
     try:
         for step in range(first, config.steps):
-            before = time.monotonic()
-            batch = next(stream)
-            rows = put(batch.rows, batch_sharding)
-            waited = time.monotonic() - before
-            state, metrics = step_function(state, rows)
+            with profile.step(step + 1):
+                before = time.monotonic()
+                batch = next(stream)
+                rows = put(batch.rows, batch_sharding)
+                waited = time.monotonic() - before
+                state, metrics = step_function(state, rows)
+            profile.after(step + 1, metrics)
             log.step(step + 1, metrics, batch.tally, rate_at(config, step), waited)
             last, stopping = step + 1 == config.steps, stop.asked(step + 1)
             if last or stopping or (step + 1) % config.checkpoint_every == 0:
@@ -141,6 +151,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
                 say(f"stopped after step {step + 1}; the same command goes on from there")
                 raise SystemExit(stop.exit_status)
     finally:
+        profile.close()
+        compiled.close()
         log.close()
         checkpoints.close()
         stop.restore()
@@ -180,6 +192,8 @@ def check(config: ml_collections.ConfigDict) -> None:
         )
     if config.map_space not in ("logit", "probability", "none"):
         raise InputError(f"config.map_space is {config.map_space!r}: choose logit, probability or none")
+    if config.profile.steps and not 1 <= config.profile.first <= config.steps:
+        raise InputError(f"config.profile.first is {config.profile.first}: choose one of the steps 1 to {config.steps}")
     if config.steps < 1:
         raise InputError(f"config.steps is {config.steps}: there is nothing to train")
 

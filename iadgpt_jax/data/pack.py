@@ -73,9 +73,21 @@ def _tally(rows: Sequence[Row], shape: RowShape, dropped: int) -> Tally:
         images_room=len(rows) * shape.images,
         queries=sum(len(encoded.blocks) for encoded in placed),
         targets=sum(row.targets for row in rows),
+        maps=sum(row.maps for row in rows),
+        pairs=sum(_pairs(encoded) for encoded in placed),
         instances=len(placed),
         dropped=dropped,
     )
+
+
+def _pairs(encoded: Encoded) -> int:
+    """(query, key) pairs that attend: causal within the shared part and each block, which also sees what is shared."""
+
+    def causal(length: int) -> int:
+        return length * (length + 1) // 2
+
+    blocks = ((len(block.segment), block.limit) for block in encoded.blocks)
+    return causal(len(encoded.shared)) + sum(causal(length) + length * limit for length, limit in blocks)
 
 
 def _too_large(encoded: Encoded, shape: RowShape) -> str:

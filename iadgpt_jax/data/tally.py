@@ -11,8 +11,9 @@ class Tally:
     """Counts of some rows; tallies of several rows add up.
 
     slots, images: decoder slots and image slots with content, out of slots_room and images_room. queries: query
-    blocks, each what a prompt of its own would be. targets: answer tokens that are learned. instances: placed.
-    dropped: instances that found no room and are not trained on.
+    blocks, each what a prompt of its own would be. targets: answer tokens that are learned. maps: that are read.
+    pairs: (query, key) pairs of slots that attend. instances: placed. dropped: instances that found no room and are
+    not trained on.
     """
 
     slots: int = 0
@@ -21,6 +22,8 @@ class Tally:
     images_room: int = 0
     queries: int = 0
     targets: int = 0
+    maps: int = 0
+    pairs: int = 0
     instances: int = 0
     dropped: int = 0
 

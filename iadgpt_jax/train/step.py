@@ -53,7 +53,7 @@ def make_train_step(
         gradients, metrics = jax.grad(of_trained, has_aux=True)(state.trained)
         updates, moments = optimizer.update(gradients, state.optimizer, state.trained)
         trained = optax.apply_updates(state.trained, updates)
-        metrics |= {"gradient_norm": optax.tree.norm(gradients), "targets": rows.target_weights.sum()}
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "targets": (rows.target_weights > 0).sum()}
         metrics = jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
         return TrainState(state.step + 1, trained, state.frozen, moments), metrics
 

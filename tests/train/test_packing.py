@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.fill import Filler
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.iadgpt import IADGPT
@@ -22,6 +23,7 @@ from tests.small_iadgpt import (
     BUDGET,
     QUICK,
     apart,
+    detection,
     draw_image,
     inspection,
     lively_params,
@@ -44,12 +46,16 @@ _gradients = {}
 
 
 def forward(encodeds, count, shape):
-    """(what each block of each instance says, in order): dicts of hidden states, maps; from one packed batch."""
     packed = pack(encodeds, count, shape, CONFIG.vision)
     assert None not in packed.where, "the test wants every instance placed"
+    return says(packed, shape)
+
+
+def says(packed, shape):
+    """(what each block of each instance says, in order): dicts of hidden states, maps; from one packed batch."""
     outputs = jax.tree.map(np.asarray, _forward(PARAMS, packed.rows, shape.lanes))
     said = []
-    for encoded, (row, maps, starts) in zip(encodeds, packed.where, strict=True):
+    for encoded, (row, maps, starts) in zip(packed.encodeds, packed.where, strict=True):
         for block, map_query, start in zip(encoded.blocks, maps, starts, strict=True):
             kept = {"hidden": outputs.hidden[row, start : start + len(block.segment)]}
             if map_query >= 0:
@@ -110,6 +116,21 @@ def alone(encodeds, shape=ONE):
 
 def test_a_packed_row_is_its_instances_alone(three):
     assert_said_equal(forward(three, 2, FLAT), alone(three, dataclasses.replace(FLAT, slots=320)))
+
+
+@pytest.mark.parametrize("shape", [FLAT, LANED], ids=["flat", "laned"])
+def test_a_row_filled_up_is_its_instances_alone(shape):
+    """Blocks that grew in, and an instance taken as well, say what they say alone."""
+
+    def further(seed):
+        return lambda: detection(np.random.default_rng(seed), 1 + seed % 2)
+
+    grown = dataclasses.replace(inspection(0, ratio=0.4, words=False), more=tuple(further(seed) for seed in range(9)))
+    filler = Filler(ENCODER.grow, iter([ENCODER(inspection(1, shots=(1,), words=False))]))
+    packed = pack([ENCODER(grown)], 1, shape, CONFIG.vision, filler)
+    assert len(packed.encodeds) == 2, "a spare"
+    assert len(packed.encodeds[0].blocks) > len(grown.blocks), "and further blocks"
+    assert_said_equal(says(packed, shape), alone(packed.encodeds, FLAT))
 
 
 def test_lanes_are_a_flat_row(three):

@@ -73,6 +73,6 @@ def test_each_process_reads_only_what_its_devices_hold(tmp_path):
     for process in range(2):
         in_all, counts = json.loads((tmp_path / f"{process}.json").read_text())
         for mesh, (read, held) in counts.items():
-            assert held <= read <= 1.05 * held, mesh  # a bundle of heads is read whole where it is cut
+            assert held - 12 <= read <= 1.05 * held, mesh  # three gates are not stored; a cut bundle is read whole
         assert counts["1x8x1"][0] < 0.6 * in_all and counts["1x4x2"][0] < 0.6 * in_all
         assert counts["2x2x2"][0] > 0.9 * in_all  # data parallelism: each process holds a whole copy

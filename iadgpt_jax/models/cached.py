@@ -5,6 +5,7 @@ Suffixes: B rows, M new tokens per row, S prompt slots, T cache slots, H heads, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,9 +22,9 @@ class Cache(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """A mask bool[B, S, S] for slots whose keys and values are to be kept."""
+    """A plan of models/attention/kernels.py for slots whose keys and values are to be kept."""
 
-    mask: jax.Array
+    plan: jax.Array | Callable
 
 
 class Step(NamedTuple):

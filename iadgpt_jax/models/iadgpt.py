@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iadgpt_jax.models.attention import Kernels, Lanes, Visibility, sees
+from iadgpt_jax.models.attention import Kernels, Lanes, Visibility
 from iadgpt_jax.models.cached import Keep
 from iadgpt_jax.models.compression import kept_tokens
 from iadgpt_jax.models.config import ModelConfig
@@ -70,11 +70,12 @@ class IADGPT(nn.Module):
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"  # a policy of models/remat.py
     kernels: Kernels = Kernels()  # attention over whole rows and images
+    unroll: bool = False  # layers written out instead of looped over: compiles longer, on CPU runs faster
 
     def setup(self):
         c = self.config
-        self.vision = VisionTower(c.vision, c.taps, c.init, self.dtype, self.remat, self.kernels)
-        self.language = Decoder(c.language, c.init, self.remat)
+        self.vision = VisionTower(c.vision, c.taps, c.init, self.dtype, self.remat, self.kernels, self.unroll)
+        self.language = Decoder(c.language, c.init, self.remat, self.unroll)
 
     def see(self, patches, grid):
         """Vision tower over row slots: uint8[B, I, P, C], int32[B, I, 2] -> tokens [B, I, N, E], bool[B, I, N]."""
@@ -130,8 +131,12 @@ class IADGPT(nn.Module):
         x, positions = self.embed(rows)
         visibility = visibility_of(rows)
         cos, sin = self.rotation(positions)
-        hidden, kept, _ = self.language(x, LayerInput(cos, sin, Keep(sees(visibility, visibility))))
+        hidden, kept, _ = self.language(x, LayerInput(cos, sin, Keep(self.kernels.rows(visibility, None))))
         return hidden, kept
+
+    def vocabulary(self):
+        """The head's table, float32[V, E]."""
+        return self.language.vocabulary()
 
     def logits(self, hidden):
         """hidden[..., E] -> float32[..., V]."""

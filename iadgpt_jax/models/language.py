@@ -92,7 +92,7 @@ class Attention(nn.Module):
         maps = keyword_rows(q, k, inputs.maps) if inputs.maps is not None else None
         stored = None
         if isinstance(how, cached.Keep):
-            how, stored = how.mask, Cache(k, v)
+            how, stored = how.plan, Cache(k, v)
         return self._out(attend(q, k, v, how)), stored, maps
 
     def _out(self, attended):
@@ -121,17 +121,18 @@ class DecoderGroup(nn.Module):
     config: LanguageConfig
     init_kind: str
     remat: str
+    unroll: bool = False
 
     @nn.compact
     def __call__(self, x, inputs: LayerInput, cache: tuple[Cache, Cache] | None):
-        layer = rematerialised(DecoderLayer, self.remat)
+        layer = rematerialised(DecoderLayer, self.remat, prevent_cse=self.unroll)
         inner = self.config.depth // self.config.groups - 1
         plain_cache, last_cache = cache if cache is not None else (None, None)
         stored = None
         if inner:
             scan = nn.scan(
                 layer, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0),
-                length=inner, metadata_params={nn.PARTITION_NAME: None},
+                length=inner, unroll=inner if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
             x, (stored, _) = scan(self.config, self.init_kind, name="plain")(x, inputs._replace(maps=None), plain_cache)
         x, (last, maps) = layer(self.config, self.init_kind, name="tapped")(x, inputs, last_cache)
@@ -144,6 +145,7 @@ class Decoder(nn.Module):
     config: LanguageConfig
     init_kind: str
     remat: str = "none"
+    unroll: bool = False
 
     def setup(self):
         c = self.config
@@ -154,8 +156,8 @@ class Decoder(nn.Module):
             self.head = self.param("head", head, (c.vocab, c.width))
         self.groups = nn.scan(
             DecoderGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0),
-            length=c.groups, metadata_params={nn.PARTITION_NAME: None},
-        )(c, self.init_kind, self.remat)  # fmt: skip
+            length=c.groups, unroll=c.groups if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
+        )(c, self.init_kind, self.remat, self.unroll)  # fmt: skip
         self.norm = RMSNorm(c.eps)
 
     def embed(self, tokens, dtype):
@@ -163,12 +165,16 @@ class Decoder(nn.Module):
         return jnp.take(self.embedding, tokens, axis=0).astype(dtype)
 
     def __call__(self, x, inputs: LayerInput, cache=None):
-        """x[B, S, E] -> (normed hidden [B, S, E], kept (plain layers [G, L - 1, …], last ones [G, …]) or Nones, maps: pair
-        of float32[G, B, M, R, N] or None). cache: of a prefix, as it was kept."""
+        """x[B, S, E] -> (normed hidden [B, S, E], kept (plain layers [G, L - 1, …], last ones [G, …]) or Nones, maps:
+        pair of float32[G, B, M, R, N] or None). cache: of a prefix, as it was kept."""
         x, (plain, last, maps) = self.groups(x, inputs, cache)
         return self.norm(x), (plain, last), maps
 
+    def vocabulary(self):
+        """The head's table, float32[V, E]."""
+        return self.embedding if self.config.tied else self.head
+
     def logits(self, hidden):
         """hidden[..., E] -> float32[..., V]."""
-        table = self.embedding if self.config.tied else self.head
-        return jnp.einsum("...e,ve->...v", hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32)
+        table = self.vocabulary().astype(hidden.dtype)
+        return jnp.einsum("...e,ve->...v", hidden, table, preferred_element_type=jnp.float32)

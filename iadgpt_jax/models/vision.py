@@ -116,17 +116,18 @@ class VisionGroup(nn.Module):
     config: VisionConfig
     init_kind: str
     remat: str
+    unroll: bool = False
 
     @nn.compact
     def __call__(self, x, geometry):
         windowed, full = geometry
-        step = rematerialised(_WindowStep, self.remat)
+        step = rematerialised(_WindowStep, self.remat, prevent_cse=self.unroll)
         inner = self.config.depth // GROUPS - 1
         if inner:
             images, patches, width = x.shape
             scan = nn.scan(
                 step, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=inner,
-                metadata_params={nn.PARTITION_NAME: None},
+                unroll=inner if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
             x = x.reshape(*windowed[0].shape[:2], width)
             x, _ = scan(self.config, self.init_kind, name="window")(x, windowed)
@@ -163,6 +164,7 @@ class VisionTower(nn.Module):
     dtype: jnp.dtype
     remat: str = "none"
     kernels: Kernels = Kernels()
+    unroll: bool = False
 
     @nn.compact
     def __call__(self, patches, grid):
@@ -188,9 +190,9 @@ class VisionTower(nn.Module):
         if config.regular:
             scan = nn.scan(
                 VisionGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
-                length=GROUPS, metadata_params={nn.PARTITION_NAME: None},
+                length=GROUPS, unroll=GROUPS if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
-            x, taps = scan(config, self.init_kind, self.remat, name="groups")(x, (windowed, full))
+            x, taps = scan(config, self.init_kind, self.remat, self.unroll, name="groups")(x, (windowed, full))
         else:
             for index in range(config.depth):
                 block = VisionBlock(config, self.init_kind, name=f"block_{index}")

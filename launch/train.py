@@ -28,7 +28,7 @@ from iadgpt_jax.data.mixture import build
 from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.distributed import SilentLog, StopSignals, joined, speaks
+from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, joined, speaks
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.infer.load import load_any
 from iadgpt_jax.models.attention import Lanes, choose
@@ -139,6 +139,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
                 batch = next(stream)
                 rows = put(batch.rows, batch_sharding)
                 waited = time.monotonic() - before
+                if step == first:
+                    step_function = compiled_together(step_function, state, rows)
                 state, metrics = step_function(state, rows)
             profile.after(step + 1, metrics)
             log.step(step + 1, metrics, batch.tally, rate_at(config, step), waited)

@@ -1,4 +1,4 @@
-"""The shape of a model: plain frozen dataclasses, with one named preset per published size and the tiny one.
+"""The shape of a model: plain frozen dataclasses, and named presets: the published sizes, a tiny one, one to measure.
 
 Both towers are read as groups that end in a tapped layer (DESIGN.md §4): the ViT's full-attention blocks feed
 the fusion, the last decoder layer of each group gives a supervised attention map.
@@ -143,7 +143,7 @@ def _tuples(values: dict) -> dict:
 
 
 def preset(name: str) -> ModelConfig:
-    """The configuration of a published size ("3b", "7b", "32b", "72b") or of "tiny", trained from scratch."""
+    """The configuration of a published size ("3b", "7b", "32b", "72b"), of "tiny", trained from scratch, or "bench"."""
     if name not in PRESETS:
         raise InputError(f"no model size {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
@@ -165,6 +165,17 @@ PRESETS = {
         ),
         positions="aligned",
         init="compare",
+    ),
+    # For measuring on a CPU (docs/benchmarks.md): 61 M parameters, work split over the towers as between 3B and 7B.
+    "bench": ModelConfig(
+        name="bench",
+        vision=VisionConfig(depth=8, width=256, mlp=704, heads=4, full_blocks=(1, 3, 5, 7), out=512),
+        language=LanguageConfig(
+            depth=12, width=512, mlp=1536, heads=8, kv_heads=2, vocab=32768, tied=True, mrope_section=(8, 12, 12)
+        ),
+        tokens=SpecialTokens(
+            end_of_text=0, chat_start=1, chat_end=2, vision_start=3, vision_end=4, image=5
+        ),
     ),
     "3b": ModelConfig(
         name="3b",

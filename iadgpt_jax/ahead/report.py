@@ -9,6 +9,7 @@ import math
 import re
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,11 +24,13 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def examine(
-    function: jax.stages.Wrapped, arguments: tuple, mesh: jax.sharding.Mesh, chip: Chip, model_flops: float
-) -> dict[str, Any]:
+    function: jax.stages.Wrapped, arguments: tuple, mesh: jax.sharding.Mesh, chip: Chip, model_flops: float,
+    visited: Mapping[int, float] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Trace, compile and analyse function(*arguments) on a mesh of one kind of chip.
 
     arguments: trees of ShapeDtypeStructs with shardings. model_flops: of the whole step, all devices together.
+    visited: shares of the tiles that splash attention visits (ahead/tiles.py).
     Returns the report; of a program too large for the chip's memory, what can be said without its HLO.
     """
     devices = mesh.devices.size
@@ -55,7 +58,7 @@ def examine(
     report["compile_seconds"] = round(time.monotonic() - start, 1)
     report |= memory(compiled)
     report["fits"] = report["hbm_peak_bytes"] <= chip.hbm
-    return report | analyse(parse(compiled.as_text()), mesh, chip, model_flops / devices)
+    return report | analyse(parse(compiled.as_text()), mesh, chip, model_flops / devices, visited)
 
 
 def memory(compiled: jax.stages.Compiled) -> dict[str, int]:
@@ -83,17 +86,19 @@ def shard_bytes(tree: Any) -> int:
     )
 
 
-def analyse(module: Module, mesh: jax.sharding.Mesh, chip: Chip, model_flops: float) -> dict[str, Any]:
+def analyse(
+    module: Module, mesh: jax.sharding.Mesh, chip: Chip, model_flops: float, visited: Mapping[int, float] | None = None
+) -> dict[str, Any]:
     """FLOPs, memory traffic, collectives and time bounds of a compiled module; model_flops: of one chip."""
     total = moved = 0.0
     unknown = set()
     for use in module.uses():
         local = module.computations[use.computation]
-        total += use.times * flops(use.instruction, local)
+        total += use.times * flops(use.instruction, local, visited)
         if not use.fused:
             moved += use.times * traffic(use.instruction, local, module)
         if use.instruction.opcode == "custom-call" and "tpu_custom_call" in use.instruction.attributes:
-            if kernel_flops(use.instruction, local) is None:
+            if kernel_flops(use.instruction, local, visited) is None:
                 unknown.add(use.instruction.name)
     found = collectives(module, dict(mesh.shape))
     bounds = roofline(chip, mesh, total, moved, found)

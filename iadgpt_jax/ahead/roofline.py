@@ -40,7 +40,8 @@ class Roofline:
 
     @property
     def exposed(self) -> float:
-        return max(self.arithmetic, self.memory) + self.exposed_links
+        hidden = self.links + self.network - self.exposed_links
+        return max(self.arithmetic, self.memory, hidden) + self.exposed_links
 
     @property
     def limit(self) -> str:

@@ -1,0 +1,110 @@
+"""From a configuration to its compiled-once functions: the one place where training and ahead-of-time compiling get
+their step, so that what launch/compile.py measures is what launch/train.py runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.models.attention import Lanes, choose
+from iadgpt_jax.models.config import ModelConfig
+from iadgpt_jax.models.iadgpt import IADGPT, Rows
+from iadgpt_jax.models.initialize import init_params, logical_axes
+from iadgpt_jax.sharding import ShardingRules, replicated, rows_sharding, tree_shardings
+from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.train.optimizer import make_optimizer, schedule
+from iadgpt_jax.train.state import TrainState, create, state_shardings
+from iadgpt_jax.train.step import make_train_step
+
+
+@dataclass(frozen=True)
+class Training:
+    """One stage on one mesh. `fresh(params or None)`, its params donated, makes the first state; `state` is it in
+    the abstract, with shardings; `step`, the state donated, is (state, rows) -> (state, metrics).
+    """
+
+    model: IADGPT
+    shape: RowShape
+    fresh: jax.stages.Wrapped
+    state: TrainState
+    rows: NamedSharding
+    step: jax.stages.Wrapped
+
+
+def build_training(
+    config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules, params: Any | None = None
+) -> Training:
+    """The stage that `config` (configs/common.py) describes. params: what it starts from, if it is known already."""
+    model, shape = _model(config, model_config, mesh, rules, config.remat), row_shape(config)
+    rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
+    optimizer = make_optimizer(
+        rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments")}
+    )
+
+    def fresh(params: Any | None) -> TrainState:
+        params = init_params(model_config, jax.random.key(config.seed)) if params is None else params
+        return create(params, config.frozen, optimizer)
+
+    shapes = jax.eval_shape(fresh, params)
+    shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
+    batch = rows_sharding(mesh, rules)
+    step = jax.jit(
+        make_train_step(
+            model, optimizer, shape.lanes, LossWeights(**config.loss), config.map_space, config.microbatches,
+            config.vocab_chunks,
+        ),
+        in_shardings=(shardings, batch),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    )  # fmt: skip
+    first = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)
+    return Training(model, shape, first, _placed(shapes, shardings), batch, step)
+
+
+def build_scoring(
+    config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules
+) -> tuple[jax.stages.Wrapped, Any, RowShape, NamedSharding]:
+    """(jitted (params, rows) -> (scores, maps), abstract parameters in the dtype they are computed in, shape of a row,
+    how rows lie on the mesh)."""
+    model, shape = _model(config, model_config, mesh, rules, remat="none"), row_shape(config)
+    axes = logical_axes(model_config)
+    params = jax.eval_shape(lambda: init_params(model_config, jax.random.key(0)))
+    shardings = tree_shardings(mesh, rules, axes, params)
+    params = _placed(params, shardings, model.dtype)
+    batch = rows_sharding(mesh, rules)
+    space = "probability" if config.map_space == "none" else config.map_space
+    score = make_score(model, shape.lanes, 0, 1, space)
+    return jax.jit(score, in_shardings=(shardings, batch), out_shardings=batch), params, shape, batch
+
+
+def abstract_rows(shape: RowShape, rows: int, model_config: ModelConfig, sharding: NamedSharding) -> Rows:
+    """A batch of packed rows without its contents, for `jax.jit(…).lower`."""
+    one = pack([], 1, shape, model_config.vision).rows
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=sharding), one)
+
+
+def row_shape(config) -> RowShape:
+    r = config.row
+    lanes = Lanes(r.prefix, tuple(tuple(group) for group in r.lanes)) if r.lanes else None
+    return RowShape(
+        r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes, r.verdict_weight
+    )
+
+
+def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules, remat: str) -> IADGPT:
+    dtype = jnp.dtype(config.dtype)
+    kernels = choose(config.attention, mesh, rules, dtype)
+    return IADGPT(model_config, dtype, remat, kernels, config.scan_unroll)
+
+
+def _placed(shapes, shardings, dtype: jnp.dtype | None = None):
+    return jax.tree.map(
+        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=at), shapes, shardings
+    )

@@ -1,0 +1,103 @@
+"""Compile a training (or scoring) step for a TPU slice that is not there, and say what it will cost.
+
+    python launch/compile.py --config=configs/stage3.py:7b --topology=v5p:2x2x4 --out=report.json [--num_slices=2]
+                             [--score] [--config.KEY=VALUE …]
+    python launch/compile.py --table [--reports=DIR] [--docs=docs/tpu.md]
+
+The first form prints a table, writes it as JSON and exits with status 1 when the step does not fit the chips' memory.
+The second compiles everything docs/tpu.md lists, one process each, and writes its tables; what --reports already
+holds is not compiled again. Mesh, rows and rematerialisation are configs/slices.py's for the slice, unless given.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from iadgpt_jax.ahead.topology import pretend, slice_devices
+
+pretend()  # before anything imports jax, hence:
+# ruff: noqa: E402
+
+import json
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from iadgpt_jax.ahead.report import advice, examine
+from iadgpt_jax.ahead.show import report_lines
+from iadgpt_jax.ahead.table import write_table
+from iadgpt_jax.ahead.tiles import visited
+from iadgpt_jax.chips import find_chip
+from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.flops import score_flops, step_flops
+from iadgpt_jax.models.config import preset
+from iadgpt_jax.sharding import ShardingRules, make_mesh
+from iadgpt_jax.train.build import abstract_rows, build_scoring, build_training
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
+_TOPOLOGY = flags.DEFINE_string("topology", None, "v5e:4x4, v5p:2x2x4, v6e:8x8, tpu7x:2x2x2, …")
+_SLICES = flags.DEFINE_integer("num_slices", 1, "slices of this topology, joined by the data-center network")
+_SCORE = flags.DEFINE_bool("score", False, "the scoring step instead of the training step")
+_OUT = flags.DEFINE_string("out", None, "where the JSON report goes")
+_TABLE = flags.DEFINE_bool("table", False, "compile all of docs/tpu.md and write its tables")
+_REPORTS = flags.DEFINE_string("reports", "workdir/ahead", "where --table keeps its reports and resumes from")
+_DOCS = flags.DEFINE_string("docs", "docs/tpu.md", "the page whose tables --table writes")
+
+
+def compile_step(config, topology: str, slices: int = 1, score: bool = False) -> dict:
+    """The report on one step: fields of DESIGN.md §8 and docs/tpu.md."""
+    devices = slice_devices(topology, slices)
+    chip = find_chip(devices[0].device_kind)
+    if chip is None:
+        raise InputError(f"--topology={topology}: nothing is known about {devices[0].device_kind!r}; see chips.py")
+    mesh, rules, model_config = make_mesh(**config.mesh, devices=devices), ShardingRules(), preset(config.size)
+    if score:
+        function, state, shape, rows_sharding = build_scoring(config, model_config, mesh, rules)
+        needed = score_flops(model_config, shape, config.rows)
+    else:
+        training = build_training(config, model_config, mesh, rules)
+        function, state, shape, rows_sharding = training.step, training.state, training.shape, training.rows
+        supervised = config.map_space != "none"
+        needed = step_flops(model_config, shape, config.rows, frozen=config.frozen, maps=supervised)
+    about = {
+        "stage": config.stage, "size": config.size, "step": "score" if score else "train", "topology": topology,
+        "num_slices": slices, "rows": config.rows, "slots": shape.slots, "images": shape.images,
+        "remat": config.remat,
+    }  # fmt: skip
+    rows = abstract_rows(shape, config.rows, model_config, rows_sharding)
+    return about | examine(function, (state, rows), mesh, chip, needed, visited(shape))
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """As absl, but the slice's own defaults come first: configs read them from a size such as 7b@v5p:2x2x4."""
+    values = {name.lstrip("-"): value for name, _, value in (word.partition("=") for word in argv)}
+    topology, slices = values.get("topology"), values.get("num_slices", "1")
+    if topology and values.get("config") and "@" not in values["config"]:
+        where = topology if slices == "1" else f"{slices}x{topology}"
+        argv = [f"{word}@{where}" if word.lstrip("-").startswith("config=") else word for word in argv]
+    return flags.FLAGS(argv)
+
+
+@clear_errors()
+def main(argv) -> None:
+    logging.set_verbosity(logging.ERROR)
+    if len(argv) > 1:
+        raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --flag=VALUE")
+    if _TABLE.value:
+        write_table(Path(__file__), Path(_REPORTS.value), Path(_DOCS.value))
+        return
+    if _CONFIG.value is None or not _TOPOLOGY.value:
+        raise InputError("nothing to compile: pass --config=configs/stageN.py:SIZE and --topology=…, or --table")
+    report = compile_step(_CONFIG.value, _TOPOLOGY.value, _SLICES.value, _SCORE.value)
+    print("\n".join(report_lines(report)))
+    if _OUT.value:
+        Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
+        Path(_OUT.value).write_text(json.dumps(report, indent=2) + "\n")
+    if not report["fits"]:
+        print(advice(report, _CONFIG.value.rows, _CONFIG.value.remat), file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

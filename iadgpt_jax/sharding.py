@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from iadgpt_jax.errors import InputError
@@ -21,8 +22,10 @@ AXES = ("data", "fsdp", "tensor")
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over all devices, or those given; one size may be -1 for "the rest".
 
+    Slices of TPUs, which only the data-center network joins, lie along data, so that nothing but gradients crosses it.
+
     Raises:
-      InputError: the sizes do not multiply to the number of devices.
+      InputError: the sizes do not multiply to the number of devices, or data does not divide by the slices.
     """
     devices = list(devices if devices is not None else jax.devices())
     sizes = [data, fsdp, tensor]
@@ -32,7 +35,17 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     if int(np.prod(sizes)) != len(devices):
         wanted = " × ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
         raise InputError(f"mesh {wanted} does not cover {len(devices)} devices: set config.mesh so that it does")
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    automatic = (AxisType.Auto,) * 3
+    slices = len({getattr(device, "slice_index", 0) for device in devices}) if devices[0].platform == "tpu" else 1
+    if slices == 1:
+        return jax.make_mesh(sizes, AXES, axis_types=automatic, devices=devices)
+    if sizes[0] % slices:
+        raise InputError(
+            f"config.mesh.data={sizes[0]} does not divide by {slices} slices: set it to a multiple, so that parameters "
+            "are not gathered over the network between slices"
+        )
+    inside, between = (sizes[0] // slices, *sizes[1:]), (slices, 1, 1)
+    return Mesh(create_hybrid_device_mesh(inside, between, devices), AXES, axis_types=automatic)
 
 
 @dataclass(frozen=True)
@@ -61,13 +74,40 @@ class ShardingRules:
         """Sharding of one array. Raises InputError if a dimension does not divide by the mesh axes that split it."""
         spec = self.spec(axes)
         for size, logical, names in zip(shape, axes, spec, strict=True):
-            parts = int(np.prod([mesh.shape[n] for n in ((names,) if isinstance(names, str) else names or ())]))
-            if size % parts:
+            if size % parts(mesh, names):
                 raise InputError(
-                    f"logical axis {logical!r} of size {size} does not divide by {parts} ({names}): "
+                    f"logical axis {logical!r} of size {size} does not divide by {parts(mesh, names)} ({names}): "
                     "choose a smaller config.mesh for it"
                 )
         return NamedSharding(mesh, spec)
+
+
+def parts(mesh: Mesh, names: str | tuple[str, ...] | None) -> int:
+    """Into how many parts these mesh axes split a dimension."""
+    return int(np.prod([mesh.shape[n] for n in ((names,) if isinstance(names, str) else names or ())]))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Pins activations to the mesh. Left alone, the compiler may split an activation along its width, as the parameters
+    it meets are split, and send activations around in every layer; pinned by rows, parameters travel instead.
+
+    Without a mesh, or on one device, it changes nothing.
+    """
+
+    mesh: Mesh | None = None
+    rules: ShardingRules = ShardingRules()
+
+    def __call__(self, x, *axes: str | None):
+        """x with its leading dimensions along these logical axes (default: rows) and the others whole. Dimensions that
+        do not divide stay as they are: a part of a batch may have fewer rows than devices."""
+        if self.mesh is None or self.mesh.size == 1:
+            return x
+        axes = axes or ("batch",)
+        spec = self.rules.spec((*axes, *(None,) * (x.ndim - len(axes))))
+        if any(size % parts(self.mesh, names) for size, names in zip(x.shape, spec, strict=True)):
+            return x
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
 
 
 def tree_shardings(mesh: Mesh, rules: ShardingRules, axes, shapes):

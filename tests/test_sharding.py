@@ -16,10 +16,10 @@ from jax.sharding import PartitionSpec
 from iadgpt_jax.data.loader import put
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.attention import Lanes, choose
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.models.initialize import logical_axes
-from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
+from iadgpt_jax.sharding import Layout, ShardingRules, make_mesh, replicated, rows_sharding
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create, state_shardings
@@ -47,8 +47,9 @@ def train_step(data: int, fsdp: int, tensor: int):
     state = create(lively_params(CONFIG), "", optimizer)
     shardings = state_shardings(mesh, RULES, logical_axes(CONFIG), jax.eval_shape(lambda: state))
     batch_sharding = rows_sharding(mesh, RULES)
+    model = IADGPT(CONFIG, kernels=choose("auto", mesh, RULES, np.float32))
     step = jax.jit(
-        make_train_step(IADGPT(CONFIG), optimizer, SHAPE.lanes, LossWeights(binary_focal=0.5), "probability"),
+        make_train_step(model, optimizer, SHAPE.lanes, LossWeights(binary_focal=0.5), "probability"),
         in_shardings=(shardings, batch_sharding),
         out_shardings=(shardings, replicated(mesh)),
         compiler_options=QUICK,
@@ -132,3 +133,19 @@ def test_one_size_may_be_the_rest():
     assert dict(make_mesh(-1, 2, 2).shape) == {"data": 2, "fsdp": 2, "tensor": 2}
     assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1, "tensor": 1}
     assert dict(make_mesh(1, -1, 2).shape) == {"data": 1, "fsdp": 4, "tensor": 2}
+
+
+def test_activations_are_pinned_by_rows_where_they_divide():
+    """On a mesh the layers' activations stay split by rows; without one, or where rows do not divide, nothing is."""
+    mesh = make_mesh(1, 8, 1)
+    layout = Layout(mesh, RULES)
+
+    def placed(rows, *axes):
+        x = jax.ShapeDtypeStruct((rows, 3, 16), np.float32, sharding=replicated(mesh))
+        return jax.jit(lambda x: layout(2 * x, *axes)).lower(x).compile().output_shardings.shard_shape(x.shape)
+
+    assert placed(8) == (1, 3, 16)
+    assert placed(8, None, None, "embed") == (8, 3, 2)
+    assert placed(4) == (4, 3, 16)
+    x = np.ones((8, 3))
+    assert Layout()(x) is x and Layout(make_mesh(1, 1, 1, jax.devices()[:1]))(x) is x

@@ -19,6 +19,7 @@ from iadgpt_jax.models.config import ModelConfig
 from iadgpt_jax.models.language import Decoder, LayerInput, MapRows
 from iadgpt_jax.models.rope import mrope_angles
 from iadgpt_jax.models.vision import VisionTower
+from iadgpt_jax.sharding import Layout
 
 
 class Rows(NamedTuple):
@@ -75,7 +76,8 @@ class IADGPT(nn.Module):
     def setup(self):
         c = self.config
         self.vision = VisionTower(c.vision, c.taps, c.init, self.dtype, self.remat, self.kernels, self.unroll)
-        self.language = Decoder(c.language, c.init, self.remat, self.unroll)
+        layout = Layout(self.kernels.mesh, self.kernels.rules)
+        self.language = Decoder(c.language, c.init, self.remat, self.unroll, layout)
 
     def see(self, patches, grid):
         """Vision tower over row slots: uint8[B, I, P, C], int32[B, I, 2] -> tokens [B, I, N, E], bool[B, I, N]."""

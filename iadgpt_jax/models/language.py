@@ -23,6 +23,7 @@ from iadgpt_jax.models.config import LanguageConfig
 from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
 from iadgpt_jax.models.remat import KEY, QUERY, RESIDUAL, VALUE, name, rematerialised
 from iadgpt_jax.models.rope import rotate
+from iadgpt_jax.sharding import Layout
 
 
 class MapRows(NamedTuple):
@@ -103,16 +104,18 @@ class Attention(nn.Module):
 class DecoderLayer(nn.Module):
     config: LanguageConfig
     init_kind: str
+    layout: Layout = Layout()
 
     @nn.compact
     def __call__(self, x, inputs: LayerInput, cache: Cache | None = None):
         c = self.config
+        x = self.layout(x)
         out, stored, maps = Attention(c, self.init_kind, name="attention")(
             RMSNorm(c.eps, name="norm1")(x), inputs, cache
         )
-        x = name(x + out, RESIDUAL)
+        x = name(self.layout(x + out), RESIDUAL)
         x += SwiGLU(c.mlp, "embed", "mlp", init_kind=self.init_kind, name="mlp")(RMSNorm(c.eps, name="norm2")(x))
-        return x, (stored, maps)
+        return self.layout(x), (stored, maps)
 
 
 class DecoderGroup(nn.Module):
@@ -122,6 +125,7 @@ class DecoderGroup(nn.Module):
     init_kind: str
     remat: str
     unroll: bool = False
+    layout: Layout = Layout()
 
     @nn.compact
     def __call__(self, x, inputs: LayerInput, cache: tuple[Cache, Cache] | None):
@@ -134,8 +138,9 @@ class DecoderGroup(nn.Module):
                 layer, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0),
                 length=inner, unroll=inner if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
-            x, (stored, _) = scan(self.config, self.init_kind, name="plain")(x, inputs._replace(maps=None), plain_cache)
-        x, (last, maps) = layer(self.config, self.init_kind, name="tapped")(x, inputs, last_cache)
+            plain = scan(self.config, self.init_kind, self.layout, name="plain")
+            x, (stored, _) = plain(x, inputs._replace(maps=None), plain_cache)
+        x, (last, maps) = layer(self.config, self.init_kind, self.layout, name="tapped")(x, inputs, last_cache)
         return x, (stored, last, maps)
 
 
@@ -146,6 +151,7 @@ class Decoder(nn.Module):
     init_kind: str
     remat: str = "none"
     unroll: bool = False
+    layout: Layout = Layout()
 
     def setup(self):
         c = self.config
@@ -157,12 +163,15 @@ class Decoder(nn.Module):
         self.groups = nn.scan(
             DecoderGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=(nn.broadcast, 0),
             length=c.groups, unroll=c.groups if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
-        )(c, self.init_kind, self.remat, self.unroll)  # fmt: skip
+        )(c, self.init_kind, self.remat, self.unroll, self.layout)  # fmt: skip
         self.norm = RMSNorm(c.eps)
 
     def embed(self, tokens, dtype):
         """int32[...] -> dtype[..., E]."""
-        return jnp.take(self.embedding, tokens, axis=0).astype(dtype)
+        # Every device looks up all tokens in its part of the table, then the parts are exchanged: far less to send than
+        # the table.
+        x = self.layout(jnp.take(self.embedding, tokens, axis=0).astype(dtype), *(None,) * tokens.ndim, "embed")
+        return self.layout(x)
 
     def __call__(self, x, inputs: LayerInput, cache=None):
         """x[B, S, E] -> (normed hidden [B, S, E], kept (plain layers [G, L - 1, …], last ones [G, …]) or Nones, maps:

@@ -23,6 +23,7 @@ from iadgpt_jax.models.fusion import Fusion
 from iadgpt_jax.models.layers import Project, RMSNorm, SwiGLU, kernel_init
 from iadgpt_jax.models.remat import CONTEXT, KEY, QUERY, RESIDUAL, VALUE, name, rematerialised
 from iadgpt_jax.models.rope import rotate, vision_angles
+from iadgpt_jax.sharding import Layout
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as published with Qwen2.5-VL
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -89,14 +90,15 @@ def _dense(q, k, v, valid):
 class VisionBlock(nn.Module):
     config: VisionConfig
     init_kind: str
+    layout: Layout = Layout()
 
     @nn.compact
     def __call__(self, x, cos, sin, valid):
-        eps = self.config.eps
+        eps, x = self.config.eps, self.layout(x)
         attention = VisionAttention(self.config, self.init_kind, name="attention")
-        x = name(x + attention(RMSNorm(eps, name="norm1")(x), cos, sin, valid), RESIDUAL)
+        x = name(self.layout(x + attention(RMSNorm(eps, name="norm1")(x), cos, sin, valid)), RESIDUAL)
         mlp = SwiGLU(self.config.mlp, "vision", "vision_mlp", True, self.init_kind, name="mlp")
-        return x + mlp(RMSNorm(eps, name="norm2")(x))
+        return self.layout(x + mlp(RMSNorm(eps, name="norm2")(x)))
 
 
 class _WindowStep(nn.Module):
@@ -104,10 +106,11 @@ class _WindowStep(nn.Module):
 
     config: VisionConfig
     init_kind: str
+    layout: Layout
 
     @nn.compact
     def __call__(self, x, geometry):
-        return VisionBlock(self.config, self.init_kind, name="block")(x, *geometry), None
+        return VisionBlock(self.config, self.init_kind, self.layout, name="block")(x, *geometry), None
 
 
 class VisionGroup(nn.Module):
@@ -117,6 +120,7 @@ class VisionGroup(nn.Module):
     init_kind: str
     remat: str
     unroll: bool = False
+    layout: Layout = Layout()
 
     @nn.compact
     def __call__(self, x, geometry):
@@ -130,9 +134,9 @@ class VisionGroup(nn.Module):
                 unroll=inner if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
             x = x.reshape(*windowed[0].shape[:2], width)
-            x, _ = scan(self.config, self.init_kind, name="window")(x, windowed)
+            x, _ = scan(self.config, self.init_kind, self.layout, name="window")(x, windowed)
             x = x.reshape(images, patches, width)
-        x, _ = step(self.config, self.init_kind, name="full")(x, full)
+        x, _ = step(self.config, self.init_kind, self.layout, name="full")(x, full)
         return x, x
 
 
@@ -180,7 +184,8 @@ class VisionTower(nn.Module):
             (2, values, config.width),
         )  # fmt: skip
         # Both temporal slices of a still image are equal, so their kernels add up.
-        x = pixels.astype(self.dtype) @ kernel.sum(axis=0).astype(self.dtype)
+        layout = Layout(self.kernels.mesh, self.kernels.rules)
+        x = layout(pixels.astype(self.dtype) @ kernel.sum(axis=0).astype(self.dtype))
 
         angles = vision_angles(place.hw, config.width // config.heads)
         full = (jnp.cos(angles), jnp.sin(angles), place.valid)
@@ -192,15 +197,15 @@ class VisionTower(nn.Module):
                 VisionGroup, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast,
                 length=GROUPS, unroll=GROUPS if self.unroll else 1, metadata_params={nn.PARTITION_NAME: None},
             )  # fmt: skip
-            x, taps = scan(config, self.init_kind, self.remat, self.unroll, name="groups")(x, (windowed, full))
+            x, taps = scan(config, self.init_kind, self.remat, self.unroll, layout, name="groups")(x, (windowed, full))
         else:
             for index in range(config.depth):
-                block = VisionBlock(config, self.init_kind, name=f"block_{index}")
+                block = VisionBlock(config, self.init_kind, layout, name=f"block_{index}")
                 if index in config.full_blocks:
                     x = block(x, *full)
                 else:
                     x = block(x.reshape(*windowed[0].shape[:2], -1), *windowed).reshape(x.shape)
         if self.taps:
             x = Fusion(config.eps, name="fusion")(taps)
-        tokens = Merger(config, self.init_kind, name="merger")(x)
+        tokens = layout(Merger(config, self.init_kind, name="merger")(x))
         return jnp.take_along_axis(tokens, place.raster[..., None], axis=1), place.token_valid

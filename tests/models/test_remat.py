@@ -1,4 +1,4 @@
-"""Every rematerialisation policy gives the gradients of no rematerialisation, and repeats the work it says it does.
+"""Every rematerialisation policy, scanned or unrolled, gives the gradients of none, and repeats the work it says.
 
 Tolerance: a recomputed value is the same float32 operation on the same inputs; only what XLA fuses differs, a few
 roundings of 6e-8 over sums of at most 48 terms, through three layers.
@@ -22,7 +22,7 @@ CONFIG = small_config(vision={"depth": 12, "full_blocks": (2, 5, 8, 11)}, langua
 S, P, WINDOW = 24, 32, 16
 
 
-def tower(kind: str, policy: str):
+def tower(kind: str, policy: str, unroll: bool = False):
     """(loss of a group's parameters, inputs): three layers each."""
     rng = np.random.default_rng(0)
     if kind == "decoder":
@@ -30,14 +30,14 @@ def tower(kind: str, policy: str):
         x = rng.normal(size=(2, S, CONFIG.language.width)).astype(np.float32)
         angles = rng.normal(size=(2, S, width)).astype(np.float32)
         inputs = LayerInput(np.cos(angles), np.sin(angles), np.tri(S, dtype=bool)[None].repeat(2, 0))
-        group, arguments = DecoderGroup(CONFIG.language, "normal", policy), (x, inputs, None)
+        group, arguments = DecoderGroup(CONFIG.language, "normal", policy, unroll), (x, inputs, None)
     else:
         c = CONFIG.vision
         x = rng.normal(size=(2, P, c.width)).astype(np.float32)
         angles = rng.normal(size=(2, P, c.width // c.heads // 2)).astype(np.float32)
         full = np.cos(angles), np.sin(angles), rng.random((2, P)) < 0.9
         windowed = tuple(a.reshape(2 * P // WINDOW, WINDOW, *a.shape[2:]) for a in full)
-        group, arguments = VisionGroup(c, "normal", policy), (x, (windowed, full))
+        group, arguments = VisionGroup(c, "normal", policy, unroll), (x, (windowed, full))
 
     def loss(params):
         return (group.apply(params, *arguments)[0] ** 2).mean()
@@ -48,18 +48,18 @@ def tower(kind: str, policy: str):
 
 
 @functools.cache
-def gradients(kind: str, policy: str):
-    loss, params = tower(kind, policy)
+def gradients(kind: str, policy: str, unroll: bool = False):
+    loss, params = tower(kind, policy, unroll)
     return jax.jit(jax.grad(loss), compiler_options=QUICK)(params)
 
 
 @pytest.mark.parametrize("kind", ["decoder", "vision"])
-@pytest.mark.parametrize("policy", [p for p in POLICIES if p != "none"])
-def test_a_policy_changes_no_gradient(kind, policy):
-    expected = gradients(kind, "none")
-    for (path, ours), theirs in zip(
-        jax.tree.leaves_with_path(gradients(kind, policy)), jax.tree.leaves(expected), strict=True
-    ):
+@pytest.mark.parametrize(
+    ("policy", "unroll"), [*((p, False) for p in POLICIES if p != "none"), ("none", True), ("attention", True)]
+)
+def test_neither_a_policy_nor_an_unrolled_loop_changes_a_gradient(kind, policy, unroll):
+    expected, found = gradients(kind, "none"), gradients(kind, policy, unroll)
+    for (path, ours), theirs in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
         largest = np.abs(theirs).max()
         assert largest > 0 or "k" in jax.tree_util.keystr(path), path
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * largest + 1e-7, err_msg=jax.tree_util.keystr(path))

@@ -23,7 +23,7 @@ from tests.launch.test_train import curves, logged
 from tests.small_iadgpt import lively_params, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 18  # of the run that is disturbed
+STEPS, EVERY = 40, 6  # of the run that is disturbed
 ALONE, MESHES = (8, 1, 1), [(2, 2, 2), (1, 8, 1)]  # data, fsdp, tensor: of one process, and of two
 RUN = {
     "source_categories": 12, "rows": 8, "instances": 8, "steps": 4, "checkpoint_every": 4, "log_every": 1,
@@ -77,13 +77,13 @@ def test_two_processes_compute_what_one_computes_on_every_mesh(in_two, start, tm
         assert [line["targets"] for line in got] == [line["targets"] for line in expected]
         for name in ("loss", "answer", "focal", "dice", "gradient_norm"):
             np.testing.assert_allclose(
-                [line[name] for line in got], [line[name] for line in expected], rtol=2e-4, err_msg=f"{name} on {mesh}"
+                [line[name] for line in got], [line[name] for line in expected], rtol=2e-5, err_msg=f"{name} on {mesh}"
             )
 
 
 def job(workdir: Path, start: Path) -> subprocess.Popen:
     """launch/train.py itself in two processes on the first mesh, with more steps."""
-    overrides = {**RUN, "init_from": start, "steps": STEPS}
+    overrides = {**RUN, "init_from": start, "steps": STEPS, "checkpoint_every": EVERY}
     overrides |= dict(zip(("mesh.data", "mesh.fsdp", "mesh.tensor"), MESHES[0], strict=True))
     words = [f"--config.{key}={value}" for key, value in overrides.items()]
     command = ["launch/train.py", "--config=configs/stage3.py:tiny", f"--workdir={workdir}", *words]
@@ -106,12 +106,12 @@ def test_a_killed_process_ends_the_job_by_name_and_a_restart_goes_on(in_two, sta
     """SIGTERM to the job: both save after the same step. SIGKILL to one process: the job ends within seconds and says
     which it was. The third start finishes, with the losses of an undisturbed run."""
     running = job(tmp_path, start)
-    wait_for(2, tmp_path, running)
+    wait_for(1, tmp_path, running)
     running.send_signal(signal.SIGTERM)
     _, said = running.communicate(timeout=120)
     assert running.returncode == 128 + signal.SIGTERM, said
-    (step,) = finished_steps(tmp_path)
-    assert said.count(f"stopped after step {step}") == 1, "one process speaks"
+    step = finished_steps(tmp_path)[-1]
+    assert step < STEPS - EVERY and said.count(f"stopped after step {step}") == 1, "one process speaks"
 
     running = job(tmp_path, start)
     wait_for(step + 5, tmp_path, running)

@@ -4,6 +4,7 @@
 import ml_collections
 
 from configs.common import common, filled, from_scratch, laned
+from configs.slices import on_slice
 
 VIT = r"^vision/(groups|patch_embed|block_)"  # gates, merger and decoder train
 
@@ -19,9 +20,10 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c.mixture.irregular_region = {"weight": 0.14}
     c.row.images = 11  # four references and seven queries
     if size == "tiny":
-        c.steps = 1800
+        c.steps = 1900
         c.frozen = ""  # no pretrained ViT to keep; configs/stage3_finish.py freezes it
         from_scratch(c)
+        c.map_space = "log_probability"  # comparing, as stage 2 leaves it, it can learn the paper's attention itself
         c.mixture.inspect = {"weight": 0.8}
         c.mixture.pair_difference = {"weight": 0.04, "pairs": 6, "maps": True, "twins": 0.5}
         c.mixture.odd_one_out = {"weight": 0.08}
@@ -37,4 +39,5 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         # --config.instances=6 --config.steps=42000.
         filled(c, rows=32, per_row=2)
         c.steps = 4_100  # 1 epoch of 700 k and 80 % of stage 2, 326 a step
+        on_slice(c)
     return c

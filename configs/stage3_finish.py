@@ -10,8 +10,8 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
     c = stage3.get_config(size)
     c.map_space = "probability"
     if size == "tiny":
-        c.steps = 100
+        c.steps = 60
         c.frozen = stage3.VIT
-        c.optimizer.rate = 4e-4
+        c.optimizer.rate = 2e-4
         c.loss.update({"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0, "binary_focal": 4.0})
     return c

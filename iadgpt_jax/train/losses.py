@@ -19,6 +19,10 @@ from iadgpt_jax.errors import InputError
 
 MAP_SPACES = ("logit", "log_probability", "probability")  # the forms maps are supervised in: see map_scores
 
+# Of p·N in "log_probability": below it nothing pushes attention lower. Without a floor, images believed good lose all
+# attention, and the defects missed in them rank below the background of other images (pixel AUROC .949 against .926).
+FLOOR = 0.03
+
 
 class LossWeights(NamedTuple):
     """Weights of the terms. `binary_focal` supervises S_a alone, a help for training from scratch; the paper has 0."""
@@ -83,13 +87,13 @@ def map_scores(maps, valid, space: str):
 
     "probability": min–max over the batch's valid maps, no gradient through the two extremes. From random weights that
     does not train; two forms lead up to it. "logit": the sigmoid of mean pre-softmax logits. "log_probability": the
-    sigmoid of log(p·N), N cells, so that attention p above an even share counts as abnormal; the same quantity as the
-    paper's, on a scale whose gradient neither vanishes at 0 nor hangs on the batch's extremes.
+    sigmoid of log(p·N + FLOOR), N cells, so that attention p above an even share counts as abnormal; the same quantity
+    as the paper's, on a scale whose gradient neither vanishes near 0 nor hangs on the batch's extremes.
     """
     if space == "logit":
         return jax.nn.sigmoid(maps)
     if space == "log_probability":
-        return jax.nn.sigmoid(jnp.log(maps * maps.shape[-1] + 1e-6))
+        return jax.nn.sigmoid(jnp.log(maps * maps.shape[-1] + FLOOR))
     shown = valid[:, :, None, None] > 0
     axes = (0, 1, 3)
     low = jax.lax.stop_gradient(jnp.where(shown, maps, jnp.inf).min(axis=axes, keepdims=True))

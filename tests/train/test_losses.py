@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iadgpt_jax.train.losses import LossWeights, answer_loss, dice, focal, map_loss, map_scores, upsample
+from iadgpt_jax.train.losses import FLOOR, LossWeights, answer_loss, dice, focal, map_loss, map_scores, upsample
 
 RTOL = 1e-5
 
@@ -107,7 +107,7 @@ def naive_map_loss(maps, masks, valid, space, weights):
     if space == "logit":
         scores = 1 / (1 + np.exp(-scores))
     elif space == "log_probability":  # sigmoid(log(x)) = x / (1 + x)
-        odds = scores * scores.shape[-1] + 1e-6
+        odds = scores * scores.shape[-1] + FLOOR
         scores = odds / (1 + odds)
     else:
         for channel in range(2):

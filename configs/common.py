@@ -1,6 +1,7 @@
 """What all stages share. A stage file calls `common(size)` and changes what makes it that stage.
 
-`:tiny` trains from scratch on procedural products, on two CPU cores; `:3b` and `:7b` start from published weights.
+`:tiny` trains from scratch on procedural products, on two CPU cores; `:bench` is the smallest that is laid out as full
+size (tools/benchmark.py measures it); `:3b` and `:7b` start from published weights.
 """
 
 import ml_collections
@@ -9,18 +10,22 @@ from iadgpt_jax.errors import InputError
 
 
 def common(size: str) -> ml_collections.ConfigDict:
-    if size not in ("tiny", "3b", "7b"):
-        raise InputError(f"no configuration for size {size!r}: append :tiny, :3b or :7b to the file's name")
-    tiny = size == "tiny"
+    size, _, where = size.partition("@")
+    if size not in ("tiny", "bench", "3b", "7b"):
+        raise InputError(f"no configuration for size {size!r}: append :tiny, :bench, :3b or :7b to the file's name")
+    tiny, small = size == "tiny", size in ("tiny", "bench")
+    if small and where:
+        raise InputError(f"no configuration for {size}@{where}: slices are for :3b and :7b")
     c = ml_collections.ConfigDict()
     c.size = size
+    c.slice = where  # the TPU slice of `:7b@v5p:2x2x4`, whose mesh, rows and remat are in configs/slices.py
     c.seed = 0
-    c.init_from = ""  # a workdir, imported checkpoint or Hugging Face directory; empty: random weights (tiny only)
+    c.init_from = ""  # a workdir, imported checkpoint or Hugging Face directory; empty: random weights (tiny, bench)
 
-    c.source = "procedural" if tiny else ""  # or the path of a prepared dataset or of a folder in MVTec layout
+    c.source = "procedural" if small else ""  # or the path of a prepared dataset or of a folder in MVTec layout
     c.source_categories = 800  # of the procedural source
     c.categories = ""  # only these of the source, separated by commas; empty: all
-    c.image_side = 112 if tiny else 448
+    c.image_side = {"tiny": 112, "bench": 224}.get(size, 448)
     c.mixture = ml_collections.ConfigDict()
 
     c.steps = 0
@@ -33,7 +38,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.row.prefix, c.row.lanes = 0, ()  # laned rows: (number, slots) of each group of lanes; (): a flat row of `slots`
     c.row.slots = 4096
     c.row.images = 10
-    c.row.patches = 64 if tiny else 1024  # per image
+    c.row.patches = (c.image_side // 14) ** 2  # per image
     c.row.maps = 6
     c.row.keyword_rows = 8 if tiny else 12
     c.row.targets = 192
@@ -52,16 +57,16 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.optimizer.moments = "float32"
     c.frozen = ""  # regular expression over parameter paths
 
-    c.map_space = "none"  # "logit", "probability" (the paper's) or "none"
+    c.map_space = "none"  # "logit", "log_probability", "probability" (the paper's) or "none": train/losses.py
     c.loss = ml_collections.ConfigDict({"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0})
     c.loss.binary_focal = 0.0
 
-    c.dtype = "float32" if tiny else "bfloat16"
+    c.dtype = "float32" if small else "bfloat16"
     c.attention = "auto"  # kernel by platform: splash on TPU, cudnn on GPU in bfloat16, else xla (models/attention/)
-    c.remat = "none" if tiny else "attention"  # what layers keep for their backward pass (models/remat.py)
-    c.scan_unroll = False  # write the layers out instead of looping over them: compiles longer, on CPU runs faster
+    c.remat = "none" if small else "attention"  # what layers keep for their backward pass (models/remat.py)
+    c.scan_unroll = small  # write the layers out instead of looping over them: compiles longer, on CPU runs faster
     c.microbatches = 1  # parts of a step's rows that run one after the other, their gradients summed (train/step.py)
-    c.vocab_chunks = 1 if tiny else 8  # parts of the vocabulary whose logits exist at a time
+    c.vocab_chunks = 1 if small else 8  # parts of the vocabulary whose logits exist at a time
     c.mesh = ml_collections.ConfigDict({"data": 1 if not tiny else -1, "fsdp": -1 if not tiny else 1, "tensor": 1})
 
     c.log_every = 10

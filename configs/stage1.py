@@ -3,6 +3,7 @@
 import ml_collections
 
 from configs.common import common, filled, laned
+from configs.slices import on_slice
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
@@ -22,4 +23,5 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         # paper's global batch of 64 is 2 rows: --config.rows=2 --config.instances=12 --config.steps=47000.
         filled(c, rows=16, per_row=6, top_up=True)
         c.steps = 5_500  # 3 epochs of about 1 M pairs, 546 a step
+        on_slice(c)
     return c

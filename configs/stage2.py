@@ -3,6 +3,7 @@
 import ml_collections
 
 from configs.common import common, filled, from_scratch, laned
+from configs.slices import on_slice
 
 
 def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
@@ -33,4 +34,5 @@ def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
         # --config.instances=8 --config.steps=40000.
         filled(c, rows=16, per_row=4, top_up=True)
         c.steps = 6_100  # 1 epoch of 800 k and half of stage 1, 211 a step
+        on_slice(c)
     return c

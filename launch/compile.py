@@ -29,6 +29,7 @@ from iadgpt_jax.ahead.show import report_lines
 from iadgpt_jax.ahead.table import write_table
 from iadgpt_jax.ahead.tiles import visited
 from iadgpt_jax.chips import find_chip
+from iadgpt_jax.command_line import parse
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.flops import score_flops, step_flops
 from iadgpt_jax.models.config import preset
@@ -69,14 +70,15 @@ def compile_step(config, topology: str, slices: int = 1, score: bool = False) ->
     return about | examine(function, (state, rows), mesh, chip, needed, visited(shape))
 
 
+@clear_errors()
 def parse_flags(argv: list[str]) -> list[str]:
     """As absl, but the slice's own defaults come first: configs read them from a size such as 7b@v5p:2x2x4."""
     values = {name.lstrip("-"): value for name, _, value in (word.partition("=") for word in argv)}
-    topology, slices = values.get("topology"), values.get("num_slices", "1")
-    if topology and values.get("config") and "@" not in values["config"]:
+    topology, slices, config = values.get("topology"), values.get("num_slices", "1"), values.get("config", "")
+    if topology and "@" not in config and not config.endswith((":tiny", ":bench", ".py")):
         where = topology if slices == "1" else f"{slices}x{topology}"
         argv = [f"{word}@{where}" if word.lstrip("-").startswith("config=") else word for word in argv]
-    return flags.FLAGS(argv)
+    return parse(argv, _CONFIG, "--config=configs/stageN.py:SIZE --topology=SLICE [--config.KEY=VALUE …], or --table")
 
 
 @clear_errors()

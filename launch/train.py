@@ -16,34 +16,27 @@ import json
 import math
 import time
 
-import jax
-import jax.numpy as jnp
 import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import Batches, put
 from iadgpt_jax.data.mixture import build
-from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, joined, speaks
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.infer.load import load_any
-from iadgpt_jax.models.attention import Lanes, choose
 from iadgpt_jax.models.config import preset
-from iadgpt_jax.models.iadgpt import IADGPT
-from iadgpt_jax.models.initialize import init_params, logical_axes
-from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, row_share, rows_sharding
+from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
+from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, read_model_files, write_model_files
 from iadgpt_jax.train.log import TrainLog
-from iadgpt_jax.train.losses import LossWeights
-from iadgpt_jax.train.optimizer import make_optimizer, schedule
+from iadgpt_jax.train.losses import MAP_SPACES
 from iadgpt_jax.train.profile import Profile
 from iadgpt_jax.train.speed import Speed
-from iadgpt_jax.train.state import create, state_shardings
-from iadgpt_jax.train.step import make_train_step
 from iadgpt_jax.train.watch import Recompilations
 
 
@@ -65,22 +58,19 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         del loaded
     else:
         model_config, tokenizer = preset(config.size), tiny_tokenizer()
-    dtype = jnp.dtype(config.dtype)
-    model = IADGPT(model_config, dtype, config.remat, choose(config.attention, mesh, rules, dtype))
+    training = build_training(config, model_config, mesh, rules, params)
 
     # ---- Data: each process brings the rows its devices hold ----
-    batch_sharding = rows_sharding(mesh, rules)
-    share, shares = row_share(batch_sharding, config.rows)
+    share, shares = row_share(training.rows, config.rows)
     if config.instances % shares:
         raise InputError(f"{config.instances} instances do not divide by {shares} processes: set config.instances")
     source = source or open_source(
         config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
     )
-    shape = row_shape(config)
     batches = Batches(
         build(source, config.mixture, [name for name in config.categories.split(",") if name]),
         Encoder(model_config, tokenizer),
-        shape,
+        training.shape,
         rows=config.rows,
         instances=config.instances,
         seed=config.seed,
@@ -91,41 +81,23 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     )
 
     # ---- State, on the mesh from its first moment ----
-    rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
-    optimizer = make_optimizer(
-        rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments")}
-    )
-
-    def fresh(params):
-        params = init_params(model_config, jax.random.key(config.seed)) if params is None else params
-        return create(params, config.frozen, optimizer)
-
-    shapes = jax.eval_shape(fresh, params)
-    shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
     checkpoints = Checkpoints(workdir, config.keep)
     first = 0
     if going_on:
-        abstract = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, shardings)
-        state, first = checkpoints.restore(abstract, config.frozen)
+        state, first = checkpoints.restore(training.state, config.frozen)
         say(f"going on from step {first} of {workdir}")
     else:
         info = {"stage": config.stage, "image_side": config.image_side, "map_space": config.map_space,
                 "config": json_config(config)}  # fmt: skip
         if speaks():
             write_model_files(workdir, model_config, tokenizer, info)
-        state = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)(params)
+        state = training.fresh(params)
     del params  # so that only the state keeps them in memory
 
     # ---- Loop ----
-    step_function = make_train_step(model, optimizer, shape.lanes, LossWeights(**config.loss), config.map_space)
-    step_function = jax.jit(
-        step_function,
-        in_shardings=(shardings, batch_sharding),
-        out_shardings=(shardings, replicated(mesh)),
-        donate_argnums=0,
-    )
     maps = config.map_space != "none"
-    speed = Speed.of(model_config, shape, shares, frozen=config.frozen, maps=maps)
+    speed = Speed.of(model_config, training.shape, shares, frozen=config.frozen, maps=maps)
+    step_function = training.step
     compiled, profile = Recompilations(step_function.__name__), Profile(workdir, **config.profile)
     log = SilentLog()
     if speaks():
@@ -137,7 +109,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
             with profile.step(step + 1):
                 before = time.monotonic()
                 batch = next(stream)
-                rows = put(batch.rows, batch_sharding)
+                rows = put(batch.rows, training.rows)
                 waited = time.monotonic() - before
                 if step == first:
                     step_function = compiled_together(step_function, state, rows)
@@ -170,18 +142,10 @@ def rate_at(config: ml_collections.ConfigDict, step: int) -> float:
     return o.rate * (o.floor + (1 - o.floor) * (1 + math.cos(math.pi * part)) / 2)
 
 
-def row_shape(config: ml_collections.ConfigDict) -> RowShape:
-    r = config.row
-    lanes = Lanes(r.prefix, tuple(tuple(group) for group in r.lanes)) if r.lanes else None
-    return RowShape(
-        r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes, r.verdict_weight
-    )
-
-
 def check(config: ml_collections.ConfigDict) -> None:
     """Refuse what cannot run, in one line that says what to do."""
     name = f"stage{config.stage}.py"
-    if config.size != "tiny" and not config.init_from:
+    if config.size not in ("tiny", "bench") and not config.init_from:
         raise InputError(
             f"{name}:{config.size} starts from published weights: download Qwen2.5-VL, run tools/convert_hf.py import "
             f"--hf=DIR --out=DIR and pass --config.init_from=DIR; or try {name}:tiny, "
@@ -192,8 +156,8 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR; "
             f"or try {name}:tiny"
         )
-    if config.map_space not in ("logit", "probability", "none"):
-        raise InputError(f"config.map_space is {config.map_space!r}: choose logit, probability or none")
+    if config.map_space not in (*MAP_SPACES, "none"):
+        raise InputError(f"config.map_space is {config.map_space!r}: choose {', '.join(MAP_SPACES)} or none")
     if config.profile.steps and not 1 <= config.profile.first <= config.steps:
         raise InputError(f"config.profile.first is {config.profile.first}: choose one of the steps 1 to {config.steps}")
     if config.steps < 1:
@@ -230,19 +194,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go; 
 @clear_errors()
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing, with faults of the command line and of the configuration's name as one line each."""
-    try:
-        rest = flags.FLAGS(argv)
-        _CONFIG.value.stage  # noqa: B018 a configuration that cannot be read says so at its first use
-        return rest
-    except AttributeError as error:  # holds the KeyError whose message names the key, perhaps with a like one
-        key = error.args[0].args[0] if error.args and isinstance(error.args[0], KeyError) else error
-        raise InputError(f"no such configuration key: {key} (configs/common.py has them all)") from error
-    except OSError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"no configuration to read: {reason}; write --config=configs/stageN.py:SIZE") from error
-    except flags.Error as error:
-        usage = "--config=configs/stageN.py:SIZE --workdir=DIR [--config.KEY=VALUE …]"
-        raise InputError(f"{error}; write {usage}") from error
+    return parse(argv, _CONFIG, "--config=configs/stageN.py:SIZE --workdir=DIR [--config.KEY=VALUE …]")
 
 
 @clear_errors()

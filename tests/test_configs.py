@@ -19,12 +19,13 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.train.build import row_shape
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import split_params
-from launch.train import check, row_shape
+from launch.train import check
 
 STAGES = sorted(path.stem for path in Path(__file__).parent.parent.glob("configs/stage*.py"))
-SIZES = ("tiny", "3b", "7b")
+SIZES = ("tiny", "bench", "3b", "7b")
 
 
 def get_config(stage: str, size: str):
@@ -43,7 +44,7 @@ def test_every_stage_builds_at_every_size(stage, size):
     trained, frozen = split_params(_shapes(size), config.frozen)
     # From random weights the ViT must learn to see before it is frozen, so the tiny stage 3 leaves that to its end.
     assert bool(frozen) == (config.stage == 3 and (size, stage) != ("tiny", "stage3"))
-    if size == "tiny":
+    if size in ("tiny", "bench"):
         check(config)
     else:
         with pytest.raises(InputError, match="published weights.*init_from"):
@@ -58,7 +59,7 @@ def _shapes(size):
 
 
 def test_a_size_without_configuration_is_an_input_error():
-    with pytest.raises(InputError, match="'nano'.*:tiny, :3b or :7b"):
+    with pytest.raises(InputError, match="'nano'.*:tiny, :bench, :3b or :7b"):
         get_config("stage2", "nano")
 
 

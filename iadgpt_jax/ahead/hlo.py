@@ -17,7 +17,7 @@ BITS = {"pred": 8, "token": 0, "opaque": 0}  # others carry their width in their
 
 _ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,<=]*)\](\{[^{}]*\})?")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
-_LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
+_LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ([(a-z].*)$")
 _CALLS = re.compile(r"(?:calls|to_apply|body|condition|called_computations|branch_computations|true_computation|"
                     r"false_computation)=(\{[^}]*\}|%?[\w.\-]+)")  # fmt: skip
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
@@ -110,24 +110,81 @@ class Module:
                 continue  # they call scalar functions
             turns = 1
             if instruction.opcode == "while":
-                turns = instruction.trips or self._counted(instruction)
+                turns = instruction.trips or self._counted(instruction, computation)
             for called in instruction.called:
                 if called in self.computations and not _scalar_reducer(instruction):
                     apart = asynchronous or instruction.opcode == "async-start"
                     yield from self._uses(called, times * turns, fused or instruction.opcode == "fusion", apart)
 
-    def _counted(self, loop: Instruction) -> int:
-        """Trips of a loop by the constant its condition compares with; 1, and noted, where there is none."""
-        condition = re.search(r"condition=%?([\w.\-]+)", loop.attributes).group(1)
-        constants = [
-            int(match.group(1))
-            for instruction in self.computations[condition].values()
-            if instruction.opcode == "constant" and (match := re.match(r"(\d+)\)?", instruction.attributes))
-        ]
-        if len(constants) == 1:
-            return constants[0]
+    def _counted(self, loop: Instruction, computation: str) -> int:
+        """Trips of a loop `for (i = first; i < end; i += step)`, its numbers followed to the constants they are; 1, and
+        noted, where they are none."""
+        condition, body = loop.called
+        test = list(self.computations[condition].values())[-1]
+        variable, place = None, None
+        for name in test.operands:
+            if (index := self._element(condition, name)) is not None:
+                variable, place = name, index
+        if test.opcode == "compare" and variable is not None and "direction=LT" in test.attributes:
+            end = self._constant(condition, next(name for name in test.operands if name != variable))
+            first = self._constant(computation, self._operand_of_tuple(computation, loop.operands[0], place))
+            step = self._step(body, place)
+            if None not in (end, first, step) and step > 0:
+                return max(-(-(end - first) // step), 0)
         self.unknown.add(loop.name)
         return 1
+
+    def _element(self, computation: str, name: str) -> int | None:
+        """i, if this is element i of the computation's parameter."""
+        one = self.computations[computation].get(name)
+        while one is not None and one.opcode in ("copy", "bitcast"):
+            one = self.computations[computation].get(one.operands[0])
+        if one is None or one.opcode != "get-tuple-element":
+            return None
+        source = self.computations[computation].get(one.operands[0])
+        return int(one.attribute("index")) if source is not None and source.opcode == "parameter" else None
+
+    def _operand_of_tuple(self, computation: str, name: str, place: int) -> str | None:
+        one = self.computations[computation].get(name)
+        return one.operands[place] if one is not None and one.opcode == "tuple" else None
+
+    def _step(self, body: str, place: int) -> int | None:
+        """What a turn of the body adds to element `place` of what it carries."""
+        local = self.computations[body]
+        root = list(local.values())[-1]
+        update = local.get(root.operands[place]) if root.opcode == "tuple" else None
+        while update is not None and update.opcode in ("copy", "bitcast"):
+            update = local.get(update.operands[0])
+        if update is None or update.opcode not in ("add", "fusion"):
+            return None
+        others = [name for name in update.operands if self._element(body, name) != place]
+        return self._constant(body, others[0]) if len(others) == 1 else None
+
+    def _constant(self, computation: str, name: str | None) -> int | None:
+        """The integer that an operand is, also where loops carry it along."""
+        one = self.computations[computation].get(name)
+        while one is not None and one.opcode in ("copy", "bitcast", "convert"):
+            one = self.computations[computation].get(one.operands[0])
+        if one is None:
+            return None
+        if one.opcode == "constant":
+            return int(one.attributes) if one.attributes.lstrip("-").isdigit() else None
+        place = self._element(computation, one.name)
+        if place is None or computation not in self._loops:
+            return None
+        outside, loop = self._loops[computation]
+        return self._constant(outside, self._operand_of_tuple(outside, loop.operands[0], place))
+
+    @cached_property
+    def _loops(self) -> dict[str, tuple[str, Instruction]]:
+        """Body or condition of a loop -> where the loop stands."""
+        return {
+            called: (computation, one)
+            for computation, local in self.computations.items()
+            for one in local.values()
+            if one.opcode == "while"
+            for called in one.called
+        }
 
 
 def _scalar_reducer(instruction: Instruction) -> bool:
@@ -141,17 +198,18 @@ def parse(text: str) -> Module:
       ValueError: it holds no entry computation.
     """
     computations: dict[str, dict[str, Instruction]] = {}
-    entry, current = None, None
+    entry, lines = None, []
     for line in text.splitlines():
-        if current is None:
-            if head := _HEAD.match(line):
-                current = computations.setdefault(head.group(2), {})
-                entry = head.group(2) if head.group(1) else entry
-        elif line.startswith("}"):
-            current = None
-        elif match := _LINE.match(line):
-            instruction = _instruction(match.group(1), match.group(2))
-            current[instruction.name] = instruction
+        if head := _HEAD.match(line):
+            name, lines = head.group(2), []
+            entry = name if head.group(1) else entry
+        elif line.rstrip() == "}":
+            matches = (_LINE.match(one) for one in lines)
+            computations[name] = {m.group(1): _instruction(m.group(1), m.group(2)) for m in matches}
+        elif _LINE.match(line):
+            lines.append(line)
+        elif lines:  # an attribute that holds line breaks goes on
+            lines[-1] += line
     if entry is None:
         raise ValueError("no ENTRY computation: this is not the text of an HLO module")
     return Module(entry, computations)
@@ -164,7 +222,7 @@ def _instruction(name: str, rest: str) -> Instruction:
     close = _closing("(" + rest, 0) - 1
     inside, attributes = rest[:close], rest[close + 1 :]
     if opcode == "constant":
-        return Instruction(name, type_, opcode, (), inside)
+        return Instruction(name, type_, opcode, (), inside)  # its value takes the place of attributes
     names = re.findall(r"%([\w.\-]+)", inside)
     if not names and inside:  # printed without percent signs
         names = [part.split()[-1] for part in _split(inside)]

@@ -75,7 +75,10 @@ def memory(compiled: jax.stages.Compiled) -> dict[str, int]:
 
 def memory_wanted(message: str) -> int | None:
     """Bytes that a program wanted of main memory, from the TPU compiler's refusal; None: the error is another one."""
-    used = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
+    number = r"([\d.]+)([KMGT]?)"
+    used = re.search(rf"Used {number} of [\d.]+[KMGT]? hbm", message) or re.search(
+        rf"out of memory on HBM, the total memory required for [\w ]+\({number}\)", message
+    )
     return round(float(used.group(1)) * UNITS[used.group(2)]) if used else None
 
 

@@ -223,11 +223,52 @@ def test_time_on_links_and_between_slices():
 def test_what_does_not_fit_says_by_how_much_and_what_helps():
     message = "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 21.50G of 15.75G hbm. Exceeded hbm capacity by 5.75G."  # noqa: E501
     assert memory_wanted(message) == 21.5 * 2**30
+    other = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (128.00G) exceeds available HBM (15.75G)."  # noqa: E501
+    assert memory_wanted(other) == 128 * 2**30
     assert memory_wanted("INVALID_ARGUMENT: something else") is None
     r = {"hbm_peak_bytes": 21.5 * 2**30, "hbm_capacity_bytes": 15.75 * 2**30, "state_bytes": 2**30,
          "mesh": {"data": 1, "fsdp": 16, "tensor": 1}}  # fmt: skip
     assert "5.8 GiB too much; try config.rows=16 (one row per chip), then config.remat=full" in advice(r, 32, "mlp")
     assert "state alone takes 15.0 GiB: raise config.mesh.fsdp" in advice(r | {"state_bytes": 15 * 2**30}, 32, "mlp")
+
+
+def test_trips_are_those_of_the_loop_that_stands_there():
+    """From 1 up to 8 in steps of 2, step and start carried along by the loop itself, as a TPU's windowed products are;
+    an attribute with line breaks before it does not end the computation."""
+    text = """
+%cond (p: (s32[], s32[], f32[8,8])) -> pred[] {
+  %p = (s32[], s32[], f32[8,8]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %end = s32[] constant(8)
+  ROOT %c = pred[] compare(%i, %end), direction=LT
+}
+
+%body (p: (s32[], s32[], f32[8,8])) -> (s32[], s32[], f32[8,8]) {
+  %p = (s32[], s32[], f32[8,8]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %by = s32[] get-tuple-element(%p), index=1
+  %x = f32[8,8]{1,0} get-tuple-element(%p), index=2
+  %k = f32[8,8]{1,0} custom-call(%x), custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
+"block": 512
+}}, metadata={op_name="kernel"}
+  %d = f32[8,8]{1,0} dot(%k, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %next = s32[] add(%i, %by)
+  ROOT %t = (s32[], s32[], f32[8,8]{1,0}) tuple(%next, %by, %d)
+}
+
+ENTRY %main (a: f32[8,8]) -> (s32[], s32[], f32[8,8]) {
+  %a = f32[8,8]{1,0} parameter(0)
+  %one = s32[] constant(1)
+  %first = s32[] copy(%one)
+  %two = s32[] constant(2)
+  %start = (s32[], s32[], f32[8,8]{1,0}) tuple(%first, %two, %a)
+  ROOT %w = (s32[], s32[], f32[8,8]{1,0}) while(%start), condition=%cond, body=%body
+}
+"""
+    module = parse(text)
+    products = [use for use in module.uses() if use.instruction.opcode == "dot"]
+    assert [use.times for use in products] == [4] and not module.unknown
+    assert 'op_name="kernel"' in module.computations["body"]["k"].attributes
 
 
 def test_unknown_trip_counts_are_reported():

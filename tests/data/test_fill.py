@@ -21,7 +21,7 @@ from iadgpt_jax.data.tasks.instance import Instance
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import preset
-from launch.train import row_shape
+from iadgpt_jax.train.build import row_shape
 from tests.small_iadgpt import BUDGET, detection, draw_image, small_encoder
 
 SHAPE = RowShape(slots=448, images=14, patches=BUDGET, maps=12, keyword_rows=8, targets=96, mask_side=16)

@@ -16,7 +16,7 @@ from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.train.checkpoint import LoadedModel
 
-AT_ONCE = 16  # queries scored together, each at all shot counts
+AT_ONCE = 24  # queries scored together, each at all shot counts
 
 
 @dataclass(frozen=True)

@@ -73,18 +73,21 @@ def _load_workdir(path: Path, mesh, rules) -> LoadedModel:
 
 def _load_hf(path: Path, mesh, rules, dtype) -> LoadedModel:
     import jax
+    from flax.traverse_util import unflatten_dict
 
     from iadgpt_jax.convert.hf_import import open_hf
+    from iadgpt_jax.convert.tree import leaf_shapes
     from iadgpt_jax.data.tokenizer import Tokenizer
     from iadgpt_jax.models.initialize import init_params, logical_axes
     from iadgpt_jax.sharding import ShardingRules, tree_shardings
     from iadgpt_jax.train.checkpoint import LoadedModel
 
     opened = open_hf(path)
-    shapes = jax.eval_shape(lambda: init_params(opened.config, jax.random.key(0)))
     if mesh is None:
-        shardings = jax.tree.map(lambda _: jax.sharding.SingleDeviceSharding(jax.devices()[0]), shapes)
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        shardings = unflatten_dict(dict.fromkeys(leaf_shapes(opened.config), here), sep="/")
     else:
+        shapes = jax.eval_shape(lambda: init_params(opened.config, jax.random.key(0)))
         shardings = tree_shardings(mesh, rules or ShardingRules(), logical_axes(opened.config), shapes)
     params = opened.params(dtype, shardings)
     return LoadedModel(params, opened.config, Tokenizer.load(opened.directory), dict(opened.info), 0)

@@ -1,0 +1,103 @@
+"""curves: how time and memory of a training step grow with sequence length, images per row, shots and compression.
+
+One thing is varied at a time, from a stage-3 row of one category. Memory is what XLA reserves for the step: arguments
+and temporaries.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from tools.benchmarks.measure import machine, versions
+from tools.benchmarks.pair import Pair
+from tools.benchmarks.train import OurStep, Work, row_shape
+
+LENGTHS = (256, 512, 1024, 2048)
+IMAGES = (2, 4, 8, 16)
+SHOTS = (1, 2, 4, 8)
+RATIOS = (1.0, 0.4, 0.2, 0.1, 0.05)
+QUERIES, REFERENCES = 6, 4
+MOST = 16  # photographs of any point
+
+AXES = {
+    "length": "decoder slots, 2 images",
+    "images": "images in a row",
+    "shots": f"references, {QUERIES} queries",
+    "ratio": f"r, {REFERENCES} references, {QUERIES} queries",
+}
+
+
+def curves(pair: Pair, repeats: int, say: Callable[[str], None]) -> dict:
+    """{axis: [{"value", "slots", "images", "seconds", "bytes"}, …]} with machine and versions."""
+    result: dict = {"name": "curves", "size": pair.config.name, "axes": AXES, "points": {axis: [] for axis in AXES}}
+    for axis, value, instance in points(pair):
+        work = Work([pair.encoder(instance)], [])
+        shape = row_shape(work, 1, pair.patches, flat=axis in ("length", "images"))
+        step = OurStep(pair, work, shape, 1)
+        bytes_ = step.bytes
+        step()
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - start)
+        point = {
+            "value": shape.slots if axis == "length" else value, "slots": shape.slots, "images": shape.images,
+            "seconds": statistics.median(seconds), "bytes": bytes_,
+        }  # fmt: skip
+        result["points"][axis].append(point)
+        say(f"{AXES[axis]}: {value:g}: {shape.slots} slots, {1e3 * point['seconds']:.0f} ms, {bytes_ / 2**20:.0f} MiB")
+    return result | {"machine": machine(), "versions": versions()}
+
+
+def points(pair: Pair) -> Iterator[tuple[str, float, Instance]]:
+    one = pair.photographs(MOST)
+    for length in LENGTHS:
+        bare = pair.encoder(inspection(one[:1], one[1:2])).slots
+        yield "length", length, inspection(one[:1], one[1:2], longer=length - bare)
+    for images in IMAGES:
+        yield "images", images, inspection(one[: images - 1], one[images - 1 : images])
+    for shots in SHOTS:
+        yield "shots", shots, inspection(one[:shots], one[shots : shots + QUERIES])
+    for ratio in RATIOS:
+        yield "ratio", ratio, inspection(one[:REFERENCES], one[REFERENCES : REFERENCES + QUERIES], ratio)
+
+
+def inspection(references, queries, ratio: float = 1.0, longer: int = 0) -> Instance:
+    """Answered queries that see all references, their question about `longer` tokens longer than it is."""
+    question = prompts.DETECT + "!" * longer
+    mask = np.zeros(queries[0].shape[:2], np.uint8)
+    turn = Turn(question, prompts.NORMAL_ANSWER)
+    blocks = [Block((turn,), (query,), len(references), prompts.KEYWORDS, mask, scored=True) for query in queries]
+    return Instance("inspect", tuple(blocks), tuple(references), ratio)
+
+
+def draw(result: dict, file: Path) -> None:
+    """One picture: a panel per axis, time left and memory right."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 2.9), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(result["axes"]))
+    for panel, (axis, title) in zip(panels, result["axes"].items(), strict=True):
+        values, seconds, bytes_ = (
+            [point[key] for point in result["points"][axis]] for key in ("value", "seconds", "bytes")
+        )
+        panel.plot(values, [1e3 * s for s in seconds], "o-", color="#2563a8", label="time")
+        panel.set_xlabel(title)
+        panel.set_ylim(bottom=0)
+        panel.set_xlim(left=0)
+        panel.set_ylabel("ms per step", color="#2563a8")
+        memory = panel.twinx()
+        memory.plot(values, [b / 2**20 for b in bytes_], "s--", color="#b8561b", label="memory")
+        memory.set_ylim(bottom=0)
+        memory.set_ylabel("MiB", color="#b8561b")
+    figure.savefig(file)

@@ -1,0 +1,85 @@
+"""score: 4-shot inspection of one category, scores and maps; ours reads the references once, the peer in every prompt.
+
+The exported twin, which keeps the references in a cache of transformers', is told beside.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import torch
+
+from iadgpt_jax.data.pack import RowShape
+from iadgpt_jax.flops import score_flops
+from iadgpt_jax.infer.scorer import Scorer
+from iadgpt_jax.models.attention import Lanes
+from tools.benchmarks.measure import Measurement, interleaved
+from tools.benchmarks.pair import Pair
+from tools.benchmarks.prompts_torch import Batch, Prompt, batch_of, maps_of
+
+REFERENCES, QUERIES, AT_ONCE = 4, 24, 8
+PEER_AT_ONCE = (1, 4)
+
+
+def score(pair: Pair) -> Measurement:
+    references, queries = pair.photographs(REFERENCES), pair.photographs(QUERIES, seed=1)
+    scorer = Scorer(pair.model, pair.compute_params, pair.encoder)
+    peer = pair.peer("eager")
+
+    def ours() -> tuple[np.ndarray, np.ndarray]:
+        prefix = scorer.prefill(references)
+        parts = [
+            scorer.score(prefix, scorer.see(queries[at : at + AT_ONCE], AT_ONCE))
+            for at in range(0, QUERIES, AT_ONCE)
+        ]
+        scores, maps = zip(*jax.device_get(parts), strict=True)
+        return np.concatenate(scores)[:QUERIES, 0], np.concatenate(maps)[:QUERIES, 0]
+
+    prompts = [Prompt(pair.inspection(references, [query], answered=False), [*references, query]) for query in queries]
+    batches = {
+        size: [batch_of(prompts[at : at + size], pair.config, pair.device) for at in range(0, QUERIES, size)]
+        for size in PEER_AT_ONCE
+    }
+
+    def theirs(size: int) -> tuple[np.ndarray, np.ndarray]:
+        parts = [inspect(peer, batch, scorer.words) for batch in batches[size]]
+        scores, maps = zip(*parts, strict=True)
+        return torch.cat(scores).cpu().numpy(), torch.cat(maps).cpu().numpy()
+
+    agreement = {}
+    bounds = (2e-2, 2e-2) if pair.on_gpu else (1e-5, 1e-5)
+    for what, mine, other, bound in zip(("scores", "maps"), ours(), theirs(PEER_AT_ONCE[0]), bounds, strict=True):
+        agreement[what] = (float(np.abs(mine - other).max()), bound)
+    seconds = {size: min(runs) for size, runs in interleaved({n: lambda n=n: theirs(n) for n in batches}, 1).items()}
+    best = min(seconds, key=seconds.get)
+    twin = pair.peer("sdpa")
+
+    def cached() -> None:
+        twin.inspect_many(queries, references, explain=False)
+
+    return Measurement(
+        name="score", unit="ms per query", pieces=QUERIES, ours=ours, peer=lambda: theirs(best), agreement=agreement,
+        work=f"scores and maps of {QUERIES} queries of one category against {REFERENCES} references, {pair.side} "
+        f"pixels, references read anew each run; prompts of {prompts[0].encoded.slots} tokens; the peer's batches of "
+        f"{best}, its best",
+        target=4.0, others={"PyTorch twin, references cached": cached}, flops=_flops(pair, prompts[0]),
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def inspect(model, batch: Batch, words: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts of one length -> (score float32[B], abnormal map float32[B, N])."""
+    out = model(**batch.inputs, output_attentions=True, use_cache=False, logits_to_keep=1)
+    normal, anomalous = words
+    logits = out.logits[:, -1].float()
+    return torch.sigmoid(logits[:, anomalous] - logits[:, normal]), maps_of(out.attentions, batch)[:, 0]
+
+
+def _flops(pair: Pair, prompt: Prompt) -> float:
+    encoded = prompt.encoded
+    lanes = Lanes(len(encoded.shared), ((QUERIES, len(encoded.blocks[0].segment)),))
+    shape = RowShape(
+        slots=lanes.slots, images=REFERENCES + QUERIES, patches=pair.patches, maps=QUERIES,
+        keyword_rows=len(encoded.blocks[0].keyword_rows), targets=1, mask_side=1, lanes=lanes,
+    )  # fmt: skip
+    return score_flops(pair.config, shape, 1)

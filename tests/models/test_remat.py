@@ -42,9 +42,10 @@ def tower(kind: str, policy: str, unroll: bool = False):
     def loss(params):
         return (group.apply(params, *arguments)[0] ** 2).mean()
 
-    # Initial weights times 8: attention and MLP must matter beside the residual stream.
-    params = jax.tree.map(lambda p: 8 * p, jax.jit(lambda: group.init(jax.random.key(0), *arguments))())
-    return loss, params
+    # Initial kernels times 8: attention and MLP must matter beside the residual stream. Not the norms: softmax would
+    # saturate, and rounding decide.
+    params = jax.jit(lambda: group.init(jax.random.key(0), *arguments))()
+    return loss, jax.tree.map_with_path(lambda path, p: p if "scale" in jax.tree_util.keystr(path) else 8 * p, params)
 
 
 @functools.cache

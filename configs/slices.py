@@ -24,14 +24,14 @@ class Fit(NamedTuple):
 # (size, slice, stage); a line for stage 0 is for all stages without one of their own.
 FITS = {
     ("7b", "v5e:4x4", 0): Fit(1, remat="full"),
-    ("7b", "v5e:8x8", 0): Fit(1),
-    ("7b", "v5p:2x2x4", 0): Fit(2, remat="mlp"),
-    ("7b", "v6e:8x8", 0): Fit(2),
-    ("7b", "tpu7x:2x2x2", 0): Fit(2, remat="mlp"),
-    ("3b", "v5e:4x4", 0): Fit(1),
-    ("3b", "v5e:8x8", 0): Fit(1),
-    ("3b", "v5p:2x2x4", 0): Fit(2, remat="mlp"),
-    ("3b", "v6e:8x8", 0): Fit(2),
+    ("7b", "v5e:8x8", 0): Fit(1, remat="mlp"),
+    ("7b", "v5p:2x2x4", 0): Fit(2, remat="dots"),
+    ("7b", "v6e:8x8", 0): Fit(2, remat="mlp"),
+    ("7b", "tpu7x:2x2x2", 0): Fit(2, remat="dots"),
+    ("3b", "v5e:4x4", 0): Fit(1, remat="mlp"),
+    ("3b", "v5e:8x8", 0): Fit(1, remat="mlp"),
+    ("3b", "v5p:2x2x4", 0): Fit(2, remat="dots"),
+    ("3b", "v6e:8x8", 0): Fit(2, remat="mlp"),
 }
 
 

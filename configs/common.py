@@ -64,7 +64,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.dtype = "float32" if small else "bfloat16"
     c.attention = "auto"  # kernel by platform: splash on TPU, cudnn on GPU in bfloat16, else xla (models/attention/)
     c.remat = "none" if small else "attention"  # what layers keep for their backward pass (models/remat.py)
-    c.scan_unroll = small  # write the layers out instead of looping over them: compiles longer, on CPU runs faster
+    c.scan_unroll = size == "bench"  # write the layers out instead of looping over them: compiles longer
     c.microbatches = 1  # parts of a step's rows that run one after the other, their gradients summed (train/step.py)
     c.vocab_chunks = 1 if small else 8  # parts of the vocabulary whose logits exist at a time
     c.mesh = ml_collections.ConfigDict({"data": 1 if not tiny else -1, "fsdp": -1 if not tiny else 1, "tensor": 1})

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from iadgpt_jax.data.pack import RowShape
+from iadgpt_jax.evaluate.evaluator import AT_ONCE
 from iadgpt_jax.flops import score_flops
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import Lanes
@@ -17,7 +18,7 @@ from tools.benchmarks.measure import Measurement, interleaved
 from tools.benchmarks.pair import Pair
 from tools.benchmarks.prompts_torch import Batch, Prompt, batch_of, maps_of
 
-REFERENCES, QUERIES, AT_ONCE = 4, 24, 8
+REFERENCES, QUERIES = 4, 48
 PEER_AT_ONCE = (1, 4)
 
 

@@ -162,7 +162,7 @@ FAULTS = {
     "misspelled key": (["--config=configs/stage2.py:tiny", "--config.optimizer.ratee=1"], "'ratee'", 'mean "rate"'),
     "unknown flag": (["--config=configs/stage2.py:tiny", "--epochs=3"], "'epochs'", "--config.KEY=VALUE"),
     "missing configuration": (["--config=configs/stage9.py:tiny"], "stage9.py", "configs/stageN.py:SIZE"),
-    "unknown size": (["--config=configs/stage1.py:huge"], "'huge'", ":tiny, :3b or :7b"),
+    "unknown size": (["--config=configs/stage1.py:huge"], "'huge'", ":tiny, :bench, :3b or :7b"),
     "folder without images": (["--config=configs/stage3.py:tiny", "--config.source=configs"], "no images", "good"),
     "missing start": (["--config=configs/stage3.py:tiny", "--config.init_from=gone"], "gone", "does not exist"),
     "workdir is a file": (["--config=configs/stage3.py:tiny", "--workdir=Makefile"], "Makefile", "another path"),

@@ -14,24 +14,27 @@ from iadgpt_jax.errors import InputError
 
 
 class Fit(NamedTuple):
-    """rows: per step and chip. tensor: chips that share a layer's heads and MLP; the rest of the slice is fsdp."""
+    """rows: per step and chip. data: copies of the parameters in a slice. tensor: chips that share a layer's heads and
+    MLP. The rest of the slice is fsdp."""
 
     rows: int
-    tensor: int = 1
     remat: str = "attention"
+    data: int = 1
+    tensor: int = 1
 
 
-# (size, slice, stage); a line for stage 0 is for all stages without one of their own.
+# (size, slice, stage); a line for stage 0 is for all stages without one of their own. On 64 chips fsdp stays 32: a
+# 64th of the 7B's width, 56, is not whole tiles, and its gradients would be summed everywhere instead of scattered.
 FITS = {
-    ("7b", "v5e:4x4", 0): Fit(1, remat="full"),
-    ("7b", "v5e:8x8", 0): Fit(1, remat="mlp"),
-    ("7b", "v5p:2x2x4", 0): Fit(2, remat="dots"),
-    ("7b", "v6e:8x8", 0): Fit(2, remat="mlp"),
-    ("7b", "tpu7x:2x2x2", 0): Fit(2, remat="dots"),
-    ("3b", "v5e:4x4", 0): Fit(1, remat="mlp"),
-    ("3b", "v5e:8x8", 0): Fit(1, remat="mlp"),
-    ("3b", "v5p:2x2x4", 0): Fit(2, remat="dots"),
-    ("3b", "v6e:8x8", 0): Fit(2, remat="mlp"),
+    ("7b", "v5e:4x4", 0): Fit(1, "full"),
+    ("7b", "v5e:8x8", 0): Fit(1, "mlp", data=2),
+    ("7b", "v5p:2x2x4", 0): Fit(2, "dots"),
+    ("7b", "v6e:8x8", 0): Fit(2, "mlp", data=2),
+    ("7b", "tpu7x:2x2x2", 0): Fit(2, "dots"),
+    ("3b", "v5e:4x4", 0): Fit(1, "mlp"),
+    ("3b", "v5e:8x8", 0): Fit(1, "mlp", data=2),
+    ("3b", "v5p:2x2x4", 0): Fit(2, "dots"),
+    ("3b", "v6e:8x8", 0): Fit(2, "mlp", data=2),
 }
 
 
@@ -49,7 +52,7 @@ def on_slice(c: ml_collections.ConfigDict) -> None:
     name = f"{kind}:{sizes}"
     chips = math.prod(int(size) for size in sizes.split("x")) * (2 if kind == "tpu7x" else 1)  # devices: two a chip
     fit = FITS.get((c.size, name, c.stage)) or FITS.get((c.size, name, 0)) or Fit(1)
-    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = slices, chips // fit.tensor, fit.tensor
+    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = slices * fit.data, chips // fit.data // fit.tensor, fit.tensor
     c.remat = fit.remat
     rows = fit.rows * chips * slices // fit.tensor
     c.instances, c.steps = c.instances * rows // c.rows, max(round(c.steps * c.rows / rows), 1)

@@ -242,7 +242,7 @@ def test_training_starts_from_a_hugging_face_directory_as_from_a_workdir(tmp_pat
     def idle_step(*_):
         return lambda state, rows: (state._replace(step=state.step + 1), {"loss": rows.target_weights.sum()})
 
-    monkeypatch.setattr("launch.train.make_train_step", idle_step)
+    monkeypatch.setattr("iadgpt_jax.train.build.make_train_step", idle_step)
     config = importlib.import_module("configs.stage3").get_config("tiny")
     config.update(source_categories=6, steps=1, init_from=str(tmp_path / "hf"), mesh=dict(data=1, fsdp=4, tensor=2))
     train(config, str(tmp_path / "run"))

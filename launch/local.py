@@ -3,7 +3,8 @@
     python launch/local.py --processes=2 --devices=4 -- launch/train.py --config=configs/stage3.py:tiny --workdir=DIR …
 
 Process 0 writes as if it ran alone; lines of the others begin with their number. A process that fails ends the job
-within seconds, and the error names it; the same command goes on from the last checkpoint. Ctrl-C and SIGTERM reach all.
+within seconds, and the error names it; the same command goes on from the last checkpoint. Ctrl-C and SIGTERM reach all;
+a second one ends them at once.
 """
 
 import os
@@ -62,7 +63,8 @@ class Job:
         return child
 
     def stop(self, number: int) -> None:
-        """Pass a signal on to all that still run."""
+        """Pass a signal on to all that still run; the second time, end them at once."""
+        number = signal.SIGKILL if self.asked else number
         self.asked = True
         for child in self.children:
             if child.poll() is None:

@@ -50,13 +50,26 @@ def begin(processes: int, devices: int, command: list, cache: Path, **options) -
     )
 
 
+def ended(job: subprocess.Popen) -> tuple[int, str]:
+    """(exit status, what it said) of a job; one that takes too long is ended, with its processes."""
+    try:
+        _, said = job.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        job.terminate()
+        time.sleep(5)
+        job.terminate()  # the second signal does not wait for a checkpoint
+        job.communicate(timeout=60)
+        raise
+    return job.returncode, said
+
+
 def train_on(meshes, processes: int, folder: Path, start: Path) -> None:
     settings = folder / "settings.json"
     settings.write_text(json.dumps({"meshes": meshes, "config": {**RUN, "init_from": str(start)}}))
     script = ROOT / "tests/launch/train_on_meshes.py"
     job = begin(processes, 8 // processes, [script, settings], start / "compiled", stdout=subprocess.PIPE)
-    _, errors = job.communicate(timeout=600)
-    assert job.returncode == 0, errors
+    status, said = ended(job)
+    assert status == 0, said
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +121,8 @@ def test_a_killed_process_ends_the_job_by_name_and_a_restart_goes_on(in_two, sta
     running = job(tmp_path, start)
     wait_for(1, tmp_path, running)
     running.send_signal(signal.SIGTERM)
-    _, said = running.communicate(timeout=120)
-    assert running.returncode == 128 + signal.SIGTERM, said
+    status, said = ended(running)
+    assert status == 128 + signal.SIGTERM, said
     step = finished_steps(tmp_path)[-1]
     assert step < STEPS - EVERY and said.count(f"stopped after step {step}") == 1, "one process speaks"
 
@@ -119,16 +132,16 @@ def test_a_killed_process_ends_the_job_by_name_and_a_restart_goes_on(in_two, sta
     victim = int(children[1])  # they were started in order
     killed = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    _, said = running.communicate(timeout=120)
+    status, said = ended(running)
     assert time.monotonic() - killed < 30
-    assert running.returncode == 128 + signal.SIGKILL, said
+    assert status == 128 + signal.SIGKILL, said
     assert f"error: process 1 of 2 (pid {victim}) was killed by SIGKILL" in said
     assert said.count(f"going on from step {step}") == 1
 
     survived = finished_steps(tmp_path)[-1]
     running = job(tmp_path, start)
-    _, said = running.communicate(timeout=300)
-    assert running.returncode == 0 and f"going on from step {survived}" in said
+    status, said = ended(running)
+    assert status == 0 and f"going on from step {survived}" in said
     lines = curves(tmp_path)
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1)) and finished_steps(tmp_path)[-1] == STEPS
     undisturbed = curves(in_two / "2x2x2")
@@ -145,14 +158,28 @@ time.sleep(60)
 """
 
 
+def test_a_second_signal_ends_what_does_not_stop(tmp_path):
+    script = tmp_path / "deaf.py"
+    script.write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\n"
+                      "time.sleep(60)")  # fmt: skip
+    running = begin(1, 1, [script], tmp_path, stdout=subprocess.PIPE)
+    assert running.stdout.readline() == "up\n"
+    running.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert running.poll() is None
+    running.send_signal(signal.SIGTERM)
+    status, said = ended(running)
+    assert status == 128 + signal.SIGKILL, said
+
+
 def test_a_failing_process_is_named_and_ends_the_others(tmp_path):
     """Without JAX: the launcher's own part, and its status is the failure's."""
     script = tmp_path / "quick.py"
     script.write_text(QUICK)
     before = time.monotonic()
     running = begin(3, 1, [script], tmp_path)
-    _, said = running.communicate(timeout=60)
-    assert running.returncode == 3 and time.monotonic() - before < 30
+    status, said = ended(running)
+    assert status == 3 and time.monotonic() - before < 30
     assert re.search(r"error: process 2 of 3 \(pid \d+\) failed with exit status 3; ending the 2 still running", said)
     assert "\nhello from 0 of 3" in f"\n{said}" and "[1] hello from 1 of 3" in said
 

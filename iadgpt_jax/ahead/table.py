@@ -50,14 +50,12 @@ def cases() -> list[Case]:
 
 
 def write_table(script: Path, reports: Path, docs: Path) -> None:
-    """Compile what `reports` does not hold yet and write the page's tables between their marks.
+    """Compile what `reports` does not hold yet; the page has the rows of all there are after every one.
 
     Raises:
       InputError: the page has no marks, or a step cannot be compiled at all.
     """
-    page = docs.read_text() if docs.exists() else ""
-    if START not in page or END not in page:
-        raise InputError(f"{docs} has no place for the tables: put the lines {START} and {END} into it")
+    write_page(reports, docs)
     reports.mkdir(parents=True, exist_ok=True)
     todo = [case for case in cases() if not (reports / f"{case.name}.json").exists()]
     for number, case in enumerate(todo, start=1):
@@ -67,10 +65,23 @@ def write_table(script: Path, reports: Path, docs: Path) -> None:
         status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
         if not out.exists():
             raise InputError(f"{' '.join(command[1:])} ended with status {status} and left no report")
-    found = [json.loads((reports / f"{case.name}.json").read_text()) for case in cases()]
+        write_page(reports, docs)
+
+
+def write_page(reports: Path, docs: Path) -> None:
+    """Put the rows of the reports there are between the page's marks.
+
+    Raises:
+      InputError: the page has no marks.
+    """
+    page = docs.read_text() if docs.exists() else ""
+    if START not in page or END not in page:
+        raise InputError(f"{docs} has no place for the tables: put the lines {START} and {END} into it")
+    files = [reports / f"{case.name}.json" for case in cases()]
+    found = [json.loads(file.read_text()) for file in files if file.exists()]
     before, rest = page.split(START)
     after = rest.split(END)[1]
-    docs.write_text(f"{before}{START}\n{chr(10).join(table_lines(found))}\n{END}{after}")
+    docs.write_text("\n".join([f"{before}{START}", *table_lines(found), f"{END}{after}"]))
 
 
 def table_lines(reports: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
     python tools/convert_hf.py import --hf=DIR --out=DIR
     python tools/convert_hf.py export --checkpoint=DIR --out=DIR [--stock] [--dtype=bfloat16]
-    python tools/convert_hf.py verify --checkpoint=DIR --hf=DIR [--image=PNG …] [--out=report.json]
+    python tools/convert_hf.py verify --checkpoint=DIR --hf=DIR [--image=PNG …] [--dataset=NAME] [--out=report.json]
     python tools/convert_hf.py roundtrip --hf=DIR --work=DIR
     python tools/convert_hf.py place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
 
@@ -167,7 +167,16 @@ def verify_command(flags: argparse.Namespace) -> None:
     """Both models on the same images and prompts; the report, and exit status 1 out of tolerance."""
     from iadgpt_jax.convert.verify import verify
 
-    report = verify(flags.checkpoint, flags.hf, flags.image)
+    report = verify(
+        flags.checkpoint,
+        flags.hf,
+        flags.image,
+        dataset=flags.dataset,
+        watch=watch("inspecting on both sides", "categories"),
+        shots=flags.shots,
+        seed=flags.seed,
+        categories=[name for name in flags.categories.split(",") if name],
+    )
     print(report.table())
     if flags.out:
         flags.out.write_text(report.json())
@@ -233,6 +242,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="training workdir or a step in it")
     one.add_argument("--hf", required=True, type=Path, metavar="DIR", help="the directory to compare with")
     one.add_argument("--image", action="append", type=Path, metavar="FILE", help="compare on these (default: built-in)")
+    one.add_argument("--dataset", default="", metavar="NAME", help="let both inspect this and compare AUROC")
+    one.add_argument("--categories", default="", metavar="A,B", help="only these of the dataset (default: all)")
+    one.add_argument("--shots", type=int, default=4, metavar="K", help="references per query (default: %(default)s)")
+    one.add_argument("--seed", type=int, default=0, help="of procedural products and draws (default: %(default)s)")
     one.add_argument("--out", type=Path, metavar="FILE", help="write the report as JSON, too")
     one.set_defaults(command=verify_command)
     return parser.parse_args(arguments)

@@ -8,7 +8,7 @@ torch is needed for that side alone. Suffixes: S decoder slots, V vocabulary, N 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,22 @@ import numpy as np
 
 from iadgpt_jax.convert.hf_export import differences, fusion_gates
 from iadgpt_jax.convert.twin import has_twin
+from iadgpt_jax.convert.verify_dataset import inspect_both
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import read_image, resize_square
 from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.load import load_any
 from iadgpt_jax.models.config import GROUPS, ModelConfig
 from iadgpt_jax.models.iadgpt import IADGPT, Rows
-from iadgpt_jax.train.checkpoint import LoadedModel, load_model
+from iadgpt_jax.train.checkpoint import LoadedModel
 
 # What float32 rounding alone leaves far behind.
 TOLERANCES = {"logits.kl_max": 1e-6, "score.max_abs": 1e-5, "map.max_abs": 1e-4}
+AUROC_TOLERANCE = 1e-4  # of a whole dataset inspected by both: four decimals
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,14 @@ class Report:
 
     @property
     def within_tolerance(self) -> bool:
-        return self.values["logits.top1"] == 1.0 and all(
-            self.values.get(name, 0.0) <= bound for name, bound in TOLERANCES.items()
+        return (
+            self.values["logits.top1"] == 1.0
+            and all(self.values.get(name, 0.0) <= bound for name, bound in TOLERANCES.items())
+            and all(
+                abs(value - self.values[name.replace(".ours", ".theirs")]) < AUROC_TOLERANCE
+                for name, value in self.values.items()
+                if name.endswith("_auroc.ours")
+            )
         )
 
     def table(self) -> str:
@@ -72,16 +82,34 @@ class Report:
         return json.dumps(nested | {"within_tolerance": self.within_tolerance, "note": self.note}, indent=2) + "\n"
 
 
-def verify(checkpoint: str | Path, hf: str | Path, images: Sequence[str | Path] | None = None) -> Report:
-    """Compare on the given photographs (the first is the good reference of the others) or on built-in ones.
+def verify(
+    checkpoint: str | Path,
+    hf: str | Path,
+    images: Sequence[str | Path] | None = None,
+    *,
+    dataset: str = "",
+    watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    **options,
+) -> Report:
+    """Compare on the given photographs (the first is the good reference of the others) or on built-in ones; with
+    `dataset` (see data/sources) let both sides inspect that, too. `options` as those of `inspect_both`.
 
-    Raises InputError where one of the two cannot be loaded or torch is missing.
+    Raises InputError where one of the two cannot be loaded, torch is missing, or a dataset is given and no twin.
     """
     theirs = load_theirs(Path(hf))
-    model = load_model(checkpoint)
-    side = model.info.get("image_side", 448)
+    model = load_any(checkpoint)
+    side = model.info["image_side"]
     pictures = [resize_square(read_image(path), side) for path in images or ()] or builtin_images(side)
-    return compare(model, theirs, pictures)
+    found = compare(model, theirs, pictures)
+    if not dataset:
+        return found
+    if not hasattr(theirs, "inspect_many"):
+        raise InputError(f"{hf} holds no PyTorch twin, which alone can inspect a dataset: leave --dataset out")
+    source = open_source(dataset, side=None, seed=options.get("seed", 0))
+    values = dict(found.values)
+    for name, value in inspect_both(model, theirs, source, watch=watch, **options).items():
+        values[name] = max(value, values.get(name, 0.0))
+    return Report(values, found.note)
 
 
 def compare(model: LoadedModel, theirs, pictures: Sequence[np.ndarray]) -> Report:

@@ -9,10 +9,15 @@ import json
 import jax
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from iadgpt_jax.convert.hf_export import export_hf
-from iadgpt_jax.convert.verify import divergence
+from iadgpt_jax.convert.verify import divergence, load_theirs
+from iadgpt_jax.convert.verify_dataset import inspect_both
+from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.evaluate.protocol import draw_plans
+from iadgpt_jax.infer.load import load_any
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.initialize import init_params
 from iadgpt_jax.train.checkpoint import save_model
@@ -67,6 +72,23 @@ def test_the_twin_reproduces_what_stock_does_not(tmp_path, capsys, positions, ga
     assert stop.value.code == 1
     printed = capsys.readouterr().out
     assert "OUT OF TOLERANCE" in printed and "note: stock transformers loads this checkpoint but" in printed
+
+
+def test_a_dataset_is_inspected_by_both(tmp_path):
+    """The figures are those of the two sides' own inspections, the AUROC scikit-learn's."""
+    tiny_checkpoint(tmp_path, "aligned", (0, 0, 0))
+    model = load_any(tmp_path / "run")
+    export_hf(model.params, model.config, tmp_path / "run" / "tokenizer", tmp_path / "trained", info=model.info)
+    twin = load_theirs(tmp_path / "trained")
+    source = open_source("procedural:held_out", side=None)
+    found = inspect_both(model, twin, source, shots=1, categories=["held_out_disc_0001"])
+    assert found["score.max_abs"] <= 1e-5 and found["map.max_abs"] <= 1e-4
+    (plan,) = draw_plans(source, (1,), 0, 0, categories=["held_out_disc_0001"])
+    samples = [source[i] for i in plan.queries]
+    theirs = twin.inspect_many([s.image for s in samples], [source[plan.references[0]].image], explain=False)
+    auroc = roc_auc_score([s.defective for s in samples], [one.score for one in theirs])
+    assert found["image_auroc.theirs"] == pytest.approx(auroc, abs=1e-9)
+    assert 0 < found["pixel_auroc.ours"] < 1
 
 
 def test_verify_names_what_is_missing(tmp_path, capsys):

@@ -22,8 +22,7 @@ from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, mean_of, m
 
 MAX_BYTES = 6_000_000  # a page that still travels by mail and opens on a phone
 _PICTURES = ((224, 86), (168, 80), (112, 72), (80, 60))  # longer side and JPEG quality, from best to smallest
-# What a training log holds beside losses; these are no curves of the loss chart.
-_NOT_LOSSES = ("step", "lr", "learning_rate", "rate", "time", "second", "norm", "tokens", "epoch", "accuracy", "count")
+_LOSSES = ("loss", "answer", "focal", "binary_focal", "dice")  # of all that a training log holds
 _ANSWERS = {
     "verdict": "says rightly whether the product is good",
     "kind": "names the kind of defect",
@@ -193,11 +192,11 @@ def _answers(answers: Mapping) -> str:
 def _loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     panels = []
     for stage, log in curves.items():
-        names = [name for name in log if not any(word in name.lower() for word in _NOT_LOSSES)]
+        names = [name for name in _LOSSES if name in log]
         if "step" not in log or not names:
             continue
         steps = np.asarray(log["step"], np.float64)
-        raw = {name: np.asarray(log[name], np.float64) for name in sorted(names, key=lambda name: name != "loss")}
+        raw = {name: np.asarray(log[name], np.float64) for name in names}
         # A part that is all of the loss would only hide it.
         names = [name for name in raw if name == "loss" or "loss" not in raw or not np.allclose(raw[name], raw["loss"])]
         window = max(1, len(steps) // 40)

@@ -25,6 +25,7 @@ def generate(pair: Pair) -> Measurement:
         asked.append(Prompt(pair.encoder(Instance("explain", (block,), (reference,))), [reference, query]))
     generator = Generator(pair.model, pair.compute_params, (NEVER,))
     peer, batch = pair.peer("sdpa"), batch_of(asked, pair.config, pair.device)
+    peer.generation_config.eos_token_id = None  # the model's own would stand in for the None below
     how = GenerationConfig(max_new_tokens=NEW, do_sample=False, eos_token_id=None, pad_token_id=0)
     length = batch.inputs["input_ids"].shape[1]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jax.experimental.mesh_utils import create_hybrid_device_mesh
+from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from iadgpt_jax.errors import InputError
@@ -36,16 +36,20 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
         wanted = " × ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
         raise InputError(f"mesh {wanted} does not cover {len(devices)} devices: set config.mesh so that it does")
     automatic = (AxisType.Auto,) * 3
-    slices = len({getattr(device, "slice_index", 0) for device in devices}) if devices[0].platform == "tpu" else 1
-    if slices == 1:
+    if devices[0].platform != "tpu":
         return jax.make_mesh(sizes, AXES, axis_types=automatic, devices=devices)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:  # 32 of 8 × 8 chips: an axis may take part of a torus dimension
+        grid = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(grid, AXES, axis_types=automatic)
     if sizes[0] % slices:
         raise InputError(
             f"config.mesh.data={sizes[0]} does not divide by {slices} slices: set it to a multiple, so that parameters "
             "are not gathered over the network between slices"
         )
     inside, between = (sizes[0] // slices, *sizes[1:]), (slices, 1, 1)
-    return Mesh(create_hybrid_device_mesh(inside, between, devices), AXES, axis_types=automatic)
+    grid = create_hybrid_device_mesh(inside, between, devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=automatic)
 
 
 @dataclass(frozen=True)

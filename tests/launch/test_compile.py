@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from iadgpt_jax.ahead import table, topology
+from iadgpt_jax.ahead.roofline import crosses_slices
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
@@ -70,6 +71,24 @@ def test_topologies_are_refused_by_name(monkeypatch):
     monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs libtpu: pip install libtpu"):
         topology.slice_devices("v5e:4x4")
+
+
+@WITH_LIBTPU
+def test_slices_become_meshes():
+    """Part of a torus dimension may be an axis; slices lie along data and nowhere else; 7x has two devices a chip."""
+    topology.pretend()
+    mesh = make_mesh(2, 32, 1, topology.slice_devices("v5e:8x8"))
+    corners = {device.coords for device in mesh.devices[0].flat}
+    assert len(corners) == 32 and {y for _, y, _ in corners} | {x for x, _, _ in corners} == set(range(8))
+    two = topology.slice_devices("v5p:2x2x4", 2)
+    mesh = make_mesh(2, 16, 1, two)
+    assert [{device.slice_index for device in part.flat} for part in mesh.devices] == [{0}, {1}]
+    assert crosses_slices(mesh, ("data",)) and not crosses_slices(mesh, ("fsdp",))
+    with pytest.raises(InputError, match="config.mesh.data=1 does not divide by 2 slices"):
+        make_mesh(1, 32, 1, two)
+    assert len(topology.slice_devices("tpu7x:2x2x2")) == 16
+    with pytest.raises(InputError, match="libtpu knows no topology 'v9z:2x2'"):
+        topology.slice_devices("v9z:2x2")
 
 
 def test_what_is_compiled_is_what_training_builds():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iadgpt_jax.ahead.async_fusions import started_channels, starts
 from iadgpt_jax.ahead.hlo import Instruction, Module
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all",
@@ -17,7 +18,7 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective
 class Collective:
     """One collective where it stands. payload: bytes per chip of the whole array it makes or reduces; wire: bytes each
     chip sends, on rings; times: how often a step runs it; axes: the mesh axes whose devices take part; hidden: it is
-    started and awaited apart, or part of a fusion, so that computation can run beside it."""
+    started and awaited apart, or fused with a matrix product, so that computation can run beside it."""
 
     kind: str
     payload: float
@@ -28,24 +29,40 @@ class Collective:
 
 
 def collectives(module: Module, mesh_shape: dict[str, int]) -> list[Collective]:
-    """Every collective of the module, on a mesh of these sizes (devices in the mesh's own order)."""
-    found = []
+    """Every collective of the module once, on a mesh of these sizes (devices in the mesh's own order). An all-reduce of
+    which a fusion keeps only the device's own slice, as the TPU compiler writes it, is a reduce-scatter."""
+    found, apart = [], started_channels(module)
     for use in module.uses():
-        one = use.instruction
+        one, local = use.instruction, module.computations[use.computation]
         kind = one.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
+        begins = use.fused and starts(one, local)
+        if use.fused and not begins and one.attribute("channel_id") in apart:
+            continue  # on its way already
         groups = device_groups(one, int(np.prod(list(mesh_shape.values()))))
         if kind == "collective-permute":
             size = 2
         else:
             size = max((len(group) for group in groups), default=1)
-        payload = _payload(one, kind, module.computations[use.computation], size)
+        payload = _payload(one, kind, local, size)
+        if kind == "all-reduce" and use.fused and _only_sliced(one, local):
+            kind = "reduce-scatter"
         wire = {"all-reduce": 2.0, "collective-permute": 2.0, "collective-broadcast": 2.0}.get(kind, 1.0)
         wire *= payload * (size - 1) / size
-        hidden = one.opcode.endswith("-start") or use.fused or use.asynchronous
+        beside = use.fused and any(other.opcode in ("dot", "convolution") for other in local.values())
+        hidden = one.opcode.endswith("-start") or use.asynchronous or begins or beside
         found.append(Collective(kind, payload, wire, use.times, spanned(groups, mesh_shape), hidden))
     return found
+
+
+def _only_sliced(one: Instruction, local: dict[str, Instruction]) -> bool:
+    """Whether all that is ever read of a collective's results are slices."""
+    users = [other for other in local.values() if one.name in other.operands]
+    through = ("get-tuple-element", "bitcast", "tuple")
+    return bool(users) and all(
+        user.opcode == "dynamic-slice" or user.opcode in through and _only_sliced(user, local) for user in users
+    )
 
 
 def _payload(one: Instruction, kind: str, local: dict[str, Instruction], size: int) -> float:

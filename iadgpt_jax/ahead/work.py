@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from iadgpt_jax.ahead.async_fusions import carried
 from iadgpt_jax.ahead.hlo import Array, Instruction, Module
 
 # Opcodes that move no bytes of main memory themselves: names for what exists, control flow (whose bodies count on their
@@ -97,6 +98,7 @@ def _valid(size: int, taps: int, out: int, field: Mapping) -> int:
 def traffic(instruction: Instruction, local: Mapping[str, Instruction], module: Module) -> float:
     """Bytes of main memory that an instruction outside of fusions reads and writes, each operand once. What lies in
     on-chip memory is free; of an operand that is only sliced the slices count, of a result updated in place the update.
+    Buffers of a collective under way count where it starts, not where they are carried along.
     """
     if instruction.opcode in FREE:
         return 0.0
@@ -109,7 +111,13 @@ def traffic(instruction: Instruction, local: Mapping[str, Instruction], module: 
     if instruction.opcode == "fusion":
         inner = module.computations[instruction.called[0]]
         parameters = sorted((i for i in inner.values() if i.opcode == "parameter"), key=_number)
+        kept, written = carried(inner) or (set(), None)
+        if written is not None:
+            writes = sum(_main(inner[name]) for name in written)
         for place, parameter in enumerate(parameters[: len(reads)]):
+            if parameter.name in kept:
+                reads[place] = 0.0
+                continue
             users = [i for i in inner.values() if parameter.name in i.operands]
             ways = {user.opcode if user.operands[0] == parameter.name else "index" for user in users}
             if users and ways <= {"dynamic-slice", "gather"}:

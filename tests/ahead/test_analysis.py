@@ -171,11 +171,20 @@ def test_groups_span_the_mesh_axes_along_which_they_differ():
     assert spanned([[3]], mesh) == ()
 
 
-def test_collectives_started_early_or_fused_are_hidden():
+def test_collectives_started_early_or_fused_with_products_are_hidden():
     text = """
 %fused (p: f32[8]) -> f32[32] {
   %p = f32[8]{0} parameter(0)
-  ROOT %g2 = f32[32]{0} all-gather(%p), replica_groups={{0,1,2,3}}, dimensions={0}
+  %g2 = f32[32]{0} all-gather(%p), replica_groups={{0,1,2,3}}, dimensions={0}
+  ROOT %product = f32[32]{0} dot(%g2, %g2)
+}
+
+%alone (p: f32[32], i: s32[]) -> f32[8] {
+  %p = f32[32]{0} parameter(0)
+  %i = s32[] parameter(1)
+  %sum = f32[32]{0} all-reduce(%p), replica_groups={{0,1,2,3}}, to_apply=%fused
+  %view = f32[32]{0} bitcast(%sum)
+  ROOT %own = f32[8]{0} dynamic-slice(%view, %i), dynamic_slice_sizes={8}
 }
 
 ENTRY %main (a: f32[8]) -> f32[32] {
@@ -183,13 +192,64 @@ ENTRY %main (a: f32[8]) -> f32[32] {
   %s = (f32[8]{0}, f32[32]{0}) all-gather-start(%a), replica_groups={{0,1,2,3}}, dimensions={0}
   %d = f32[32]{0} all-gather-done(%s)
   %f = f32[32]{0} fusion(%a), kind=kCustom, calls=%fused
+  %i = s32[] constant(0)
+  %o = f32[8]{0} fusion(%f, %i), kind=kCustom, calls=%alone
   ROOT %r = f32[32]{0} all-reduce(%d), replica_groups={{0,1,2,3}}, to_apply=%fused
 }
 """
     found = collectives(parse(text), {"data": 1, "fsdp": 4, "tensor": 1})
     assert [(c.kind, c.payload, c.wire, c.hidden) for c in found] == [
-        ("all-gather", 128, 96, True), ("all-gather", 128, 96, True), ("all-reduce", 128, 192, False),
+        ("all-gather", 128, 96, True), ("all-gather", 128, 96, True), ("reduce-scatter", 128, 96, False),
+        ("all-reduce", 128, 192, False),
     ]  # fmt: skip
+
+
+def test_a_collective_spread_over_fusions_counts_once():
+    """A gather of 4 × 8 floats that starts, runs beside a product of two arrays of 64, and is awaited: sent once, its
+    shard read and its result written once; the product's fusion carries both along for nothing."""
+    gather = "all-gather(%p), channel_id=7, replica_groups={{0,1,2,3}}, dimensions={0}"
+    flags = 'backend_config={"async_collective_fusion_config":{"flag_start":"2"}}'
+    text = f"""
+%start (p: f32[8]) -> (f32[8], f32[32], u32[]) {{
+  %p = f32[8]{{0}} parameter(0)
+  %g1 = f32[32]{{0}} {gather}, {flags}
+  ROOT %c = (f32[8]{{0}}, f32[32]{{0}}, u32[]{{:S(2)}}) custom-call(%g1), custom_call_target="AsyncCollectiveStart"
+}}
+
+%beside (p: f32[8], q: f32[32], x: f32[64], y: f32[64]) -> (f32[64], f32[8], f32[32], f32[32]) {{
+  %p = f32[8]{{0}} parameter(0)
+  %q = f32[32]{{0}} parameter(1)
+  %x = f32[64]{{0}} parameter(2)
+  %y = f32[64]{{0}} parameter(3)
+  %g2 = f32[32]{{0}} {gather}, {flags}
+  %xy = f32[64]{{0}} multiply(%x, %y)
+  ROOT %t = (f32[64]{{0}}, f32[8]{{0}}, f32[32]{{0}}, f32[32]{{0}}) tuple(%xy, %p, %q, %g2)
+}}
+
+%await (p: f32[8], q: f32[32]) -> f32[32] {{
+  %p = f32[8]{{0}} parameter(0)
+  %q = f32[32]{{0}} parameter(1)
+  %g3 = f32[32]{{0}} {gather}, {flags}
+  ROOT %c = f32[32]{{0}} custom-call(%p, %q, %g3), custom_call_target="AsyncCollectiveDone"
+}}
+
+ENTRY %main (a: f32[8], x: f32[64]) -> f32[32] {{
+  %a = f32[8]{{0}} parameter(0)
+  %x = f32[64]{{0}} parameter(1)
+  %s = (f32[8]{{0}}, f32[32]{{0}}, u32[]{{:S(2)}}) fusion(%a), kind=kCustom, calls=%start
+  %s0 = f32[8]{{0}} get-tuple-element(%s), index=0
+  %s1 = f32[32]{{0}} get-tuple-element(%s), index=1
+  %b = (f32[64]{{0}}, f32[8]{{0}}, f32[32]{{0}}, f32[32]{{0}}) fusion(%s0, %s1, %x, %x), kind=kOutput, calls=%beside
+  %b1 = f32[8]{{0}} get-tuple-element(%b), index=1
+  %b2 = f32[32]{{0}} get-tuple-element(%b), index=2
+  ROOT %d = f32[32]{{0}} fusion(%b1, %b2), kind=kCustom, calls=%await
+}}
+"""
+    module = parse(text)
+    found = collectives(module, {"data": 1, "fsdp": 4, "tensor": 1})
+    assert [(c.kind, c.payload, c.wire, c.times, c.hidden) for c in found] == [("all-gather", 128, 96, 1, True)]
+    local = module.computations["main"]
+    assert [traffic(local[name], local, module) for name in "sbd"] == [32 + 128, 3 * 256, 0]
 
 
 class Place:

@@ -2,9 +2,13 @@
 
     python tools/benchmark.py NAME [--size=bench|tiny|3b|7b] [--repeats=N] [--out=FILE]
 
-NAME: train, train_shared, score, generate, loader, import, all (of these), or curves (how a training step's time and
-memory grow; writes a picture beside --out). First it is shown that both sides compute the same. A ratio says how many
-times faster ours is. Runs on a CPU, and on a GPU where JAX and torch both see one. docs/benchmarks.md tells more.
+NAME: train, train_shared, score, generate, loader, import, or all (of these). First it is shown that both sides compute
+the same. A ratio says how many times faster ours is. Runs on a CPU, and on a GPU where JAX and torch both see one.
+
+Three more measure this package alone: sharing (a training step with shared references against the same queries as
+prompts of their own) and caching (scoring with the references kept against references in every prompt) are ours
+against ours; curves is how a training step's time and memory grow (it draws a picture beside --out).
+docs/benchmarks.md tells more.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 
 NAMES = ("train", "train_shared", "score", "generate", "loader", "import")
+WITHIN = ("sharing", "caching")  # both sides are ours
 SIZES = ("tiny", "bench", "3b", "7b")
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
@@ -74,6 +79,10 @@ def prepare(name: str):
         from tools.benchmarks.generate import generate as of
     elif name == "loader":
         from tools.benchmarks.loader import loader as of
+    elif name == "sharing":
+        from tools.benchmarks.sharing import sharing as of
+    elif name == "caching":
+        from tools.benchmarks.caching import caching as of
     else:
         from tools.benchmarks.weights import weights as of
     return of
@@ -97,7 +106,7 @@ def say(line: str) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", metavar="NAME", choices=(*NAMES, "all", "curves"))
+    parser.add_argument("name", metavar="NAME", choices=(*NAMES, "all", *WITHIN, "curves"))
     parser.add_argument("--size", choices=SIZES, default="bench")
     parser.add_argument("--repeats", type=int, default=7, metavar="N")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the result as JSON")

@@ -32,7 +32,7 @@ def pair(tmp_path_factory) -> Pair:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", benchmark.NAMES)
+@pytest.mark.parametrize("name", (*benchmark.NAMES, *benchmark.WITHIN))
 def test_both_sides_agree_and_the_record_has_its_fields(pair, name):
     """`measure` refuses sides that disagree; the bounds are those of float32, and 0 for tokens and weights."""
     measurement = benchmark.prepare(name)(pair)
@@ -46,6 +46,7 @@ def test_both_sides_agree_and_the_record_has_its_fields(pair, name):
     assert record["machine"]["cores"] >= 1 and record["machine"]["accelerator"] is None
     assert platform.node() not in json.dumps(record["machine"])
     assert f"\n{name} " in measure.table([record])
+    assert (record["sides"] == ["ours", "peer"]) == (name in benchmark.NAMES), "ours against ours has no peer"
 
 
 def test_the_peer_s_map_loss_is_ours():

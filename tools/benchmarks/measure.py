@@ -24,6 +24,7 @@ from iadgpt_jax.flops import peak_flops
 
 LIBRARIES = ("jax", "flax", "torch", "transformers", "numpy", "pillow")
 Run = Callable[[], None]
+SIDES = ("ours", "peer")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Measurement:
     unit: of the figures, "<time> per <piece>" as in `UNITS`; pieces: how many one run does. ours, peer: do the work
     once and wait until it is done. others: further ways, told beside. agreement: name of an output -> (greatest
     difference between the two sides, bound). work: what is done, for readers. target: the ratio aimed at on two CPU
-    cores. flops: model FLOPs of one run.
+    cores. flops: model FLOPs of one run. sides: what the two are called, where both are ours.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Measurement:
     target: float | None
     others: dict[str, Run] = field(default_factory=dict)
     flops: float | None = None
+    sides: tuple[str, str] = SIDES
 
 
 UNITS = {"ms": 1e3, "s": 1.0}
@@ -64,13 +66,14 @@ def measure(measurement: Measurement, repeats: int) -> dict:
     sides = {"ours": m.ours, "peer": m.peer, **m.others}
     for run in sides.values():
         run()
-    memory = _peak_bytes()
+    memory = _peak_bytes() if m.sides == SIDES else {}  # one library's peak would be that of both sides
     seconds = interleaved(sides, repeats)
     scale = UNITS[m.unit.split()[0]] / m.pieces
     ratios = [peer / ours for ours, peer in zip(seconds["ours"], seconds["peer"], strict=True)]
     record: dict = {
         "name": m.name,
         "unit": m.unit,
+        "sides": list(m.sides),
         "ours": _told(seconds["ours"], scale),
         "peer": _told(seconds["peer"], scale),
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios), "target": m.target},
@@ -105,9 +108,13 @@ def interleaved(sides: dict[str, Run], repeats: int) -> dict[str, list[float]]:
 
 
 def table(records: list[dict]) -> str:
-    """The records as a table."""
-    lines = [f"{'':<14}{'ours':>10}{'peer':>10}  {'unit':<14}{'ratio':>7}{'min':>7}{'max':>7}{'target':>8}"]
+    """The records as a table, headed anew where other sides are compared."""
+    lines, sides = [], None
     for r in records:
+        if r["sides"] != sides:
+            sides = r["sides"]
+            ours, peer = sides
+            lines.append(f"{'':<14}{ours:>10}{peer:>10}  {'unit':<14}{'ratio':>7}{'min':>7}{'max':>7}{'target':>8}")
         ratio, target = r["ratio"], r["ratio"]["target"]
         lines.append(
             f"{r['name']:<14}{r['ours']['median']:>10.4g}{r['peer']['median']:>10.4g}  {r['unit']:<14}"

@@ -28,13 +28,7 @@ def score(pair: Pair) -> Measurement:
     peer = pair.peer("eager")
 
     def ours() -> tuple[np.ndarray, np.ndarray]:
-        prefix = scorer.prefill(references)
-        parts = [
-            scorer.score(prefix, scorer.see(queries[at : at + AT_ONCE], AT_ONCE))
-            for at in range(0, QUERIES, AT_ONCE)
-        ]
-        scores, maps = zip(*jax.device_get(parts), strict=True)
-        return np.concatenate(scores)[:QUERIES, 0], np.concatenate(maps)[:QUERIES, 0]
+        return cached_scores(scorer, references, queries)
 
     prompts = [Prompt(pair.inspection(references, [query], answered=False), [*references, query]) for query in queries]
     batches = {
@@ -65,6 +59,18 @@ def score(pair: Pair) -> Measurement:
         f"{best}, its best",
         target=4.0, others={"PyTorch twin, references cached": cached}, flops=_flops(pair, prompts[0]),
     )  # fmt: skip
+
+
+def cached_scores(
+    scorer: Scorer, references: list[np.ndarray], queries: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(scores float32[Q], maps float32[Q, N]) of queries against references that are read once."""
+    prefix = scorer.prefill(references)
+    parts = [
+        scorer.score(prefix, scorer.see(queries[at : at + AT_ONCE], AT_ONCE)) for at in range(0, len(queries), AT_ONCE)
+    ]
+    scores, maps = zip(*jax.device_get(parts), strict=True)
+    return np.concatenate(scores)[: len(queries), 0], np.concatenate(maps)[: len(queries), 0]
 
 
 @torch.inference_mode()

@@ -62,22 +62,21 @@ def shared(pair: Pair) -> Work:
 
 
 def row_shape(work: Work, rows: int, patches: int, flat: bool = False) -> RowShape:
-    """Flat rows as short as `rows` of them can be; a single instance gets lanes for its blocks, unless `flat`."""
-    blocks = [block for encoded in work.encodeds for block in encoded.blocks]
-    lanes = None
+    """Rows with as little room as `rows` of them can have; a single instance gets lanes for its blocks, unless `flat`.
+    Flat rows are loaded evenly, which the packer, first fit by falling size, then finds too."""
+    lanes, loads = None, [[] for _ in range(rows)]
+    for encoded in sorted(work.encodeds, key=lambda encoded: encoded.slots, reverse=True):
+        min(loads, key=lambda load: sum(one.slots for one in load)).append(encoded)
+    slots = max(sum(encoded.slots for encoded in load) for load in loads)
+    blocks = [[block for encoded in load for block in encoded.blocks] for load in loads]
     if len(work.encodeds) == 1 and not flat:
         only = work.encodeds[0]
-        lanes = Lanes(len(only.shared), ((len(blocks), max(len(block.segment) for block in blocks)),))
-        slots, images = lanes.slots, len(only.images)
-    else:
-        loads = [0] * rows
-        for size in sorted((encoded.slots for encoded in work.encodeds), reverse=True):
-            loads[loads.index(min(loads))] += size
-        slots, images = max(loads), -(-sum(len(e.images) for e in work.encodeds) // rows)
+        lanes = Lanes(len(only.shared), ((len(only.blocks), max(len(block.segment) for block in only.blocks)),))
+        slots = lanes.slots
     return RowShape(
-        slots=slots, images=images, patches=patches, maps=len(blocks),
-        keyword_rows=max(len(block.keyword_rows) for block in blocks),
-        targets=sum(len(block.targets) for block in blocks), mask_side=MASK_SIDE, lanes=lanes,
+        slots=slots, images=max(sum(len(encoded.images) for encoded in load) for load in loads), patches=patches,
+        maps=max(map(len, blocks)), keyword_rows=max(len(block.keyword_rows) for load in blocks for block in load),
+        targets=max(sum(len(block.targets) for block in load) for load in blocks), mask_side=MASK_SIDE, lanes=lanes,
     )  # fmt: skip
 
 
@@ -123,7 +122,7 @@ def _measurement(pair: Pair, name: str, work: Work, rows: int, target: float, to
 
 class OurStep:
     """One training step on the packed work: (loss, norm of the gradient before clipping). flops: the model's, by
-    formula. Compiled here, once."""
+    formula; told: its rows, for readers. Compiled here, once."""
 
     def __init__(self, pair: Pair, work: Work, shape: RowShape, rows: int):
         packed = pack(work.encodeds, rows, shape, pair.config.vision)
@@ -133,6 +132,7 @@ class OurStep:
         step = make_train_step(pair.model, optimizer, shape.lanes, LossWeights(), "probability")
         # Steps take over the state's memory, so it starts from a copy.
         self.state = create(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), pair.params), FROZEN, optimizer)
+        self.told = f"{rows} row{'s' * (rows > 1)} of {shape.slots} slots, {shape.images} images"
         self.rows = jax.device_put(packed.rows)
         self.run = jax.jit(step, donate_argnums=0).lower(self.state, self.rows).compile()
         self.flops = step_flops(pair.config, shape, rows, frozen=FROZEN, pairs=packed.tally.pairs / rows)

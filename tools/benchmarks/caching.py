@@ -1,0 +1,58 @@
+"""caching: what keeping the references is worth in scoring. Both sides are ours: the category of `score` against a
+prefix read once, and whole prompts, each with its references.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.infer.scorer import Scorer
+from tools.benchmarks.measure import Measurement, interleaved
+from tools.benchmarks.pair import Pair
+from tools.benchmarks.score import QUERIES, REFERENCES, cached_scores
+
+AT_ONCE = (1, 4)  # prompts in a batch; the faster counts
+
+
+def caching(pair: Pair) -> Measurement:
+    references, queries = pair.photographs(REFERENCES), pair.photographs(QUERIES, seed=1)
+    scorer = Scorer(pair.model, pair.compute_params, pair.encoder)
+    encodeds = [pair.inspection(references, [query], answered=False) for query in queries]
+    shape = RowShape(
+        slots=encodeds[0].slots, images=REFERENCES + 1, patches=pair.patches, maps=1,
+        keyword_rows=len(encodeds[0].blocks[0].keyword_rows), targets=1, mask_side=1,
+    )  # fmt: skip
+    score = jax.jit(make_score(pair.model, None, *scorer.words))
+    batches = {
+        size: [
+            jax.device_put(pack(encodeds[at : at + size], size, shape, pair.config.vision).rows)
+            for at in range(0, QUERIES, size)
+        ]
+        for size in AT_ONCE
+    }
+
+    def whole(size: int) -> tuple[np.ndarray, np.ndarray]:
+        parts = [score(pair.compute_params, rows) for rows in batches[size]]
+        scores, maps = zip(*jax.device_get(parts), strict=True)
+        return np.concatenate(scores)[:, 0], np.concatenate(maps)[:, 0]
+
+    def cached() -> tuple[np.ndarray, np.ndarray]:
+        return cached_scores(scorer, references, queries)
+
+    kept = cached()
+    agreement = {
+        what: (float(np.abs(mine - other).max()), 2e-2 if pair.on_gpu else 1e-5)
+        for what, mine, other in zip(("scores", "maps"), kept, whole(AT_ONCE[0]), strict=True)
+    }
+    seconds = {size: min(runs) for size, runs in interleaved({n: lambda n=n: whole(n) for n in batches}, 1).items()}
+    best = min(seconds, key=seconds.get)
+    return Measurement(
+        name="caching", unit="ms per query", pieces=QUERIES, ours=cached, peer=lambda: whole(best), agreement=agreement,
+        work=f"scores and maps of {QUERIES} queries of one category against {REFERENCES} references of {pair.side} "
+        f"pixels, twice by ours: references read once, or in every prompt of {shape.slots} tokens, {best} at a time, "
+        "laid out beforehand",
+        target=None, sides=("cached", "whole"),
+    )  # fmt: skip

@@ -113,7 +113,7 @@ class Module:
                 turns = instruction.trips or self._counted(instruction, computation)
             for called in instruction.called:
                 if called in self.computations and not _scalar_reducer(instruction):
-                    apart = asynchronous or instruction.opcode == "async-start"
+                    apart = asynchronous or instruction.opcode in ("async-start", "call-start")
                     yield from self._uses(called, times * turns, fused or instruction.opcode == "fusion", apart)
 
     def _counted(self, loop: Instruction, computation: str) -> int:
@@ -203,7 +203,7 @@ def parse(text: str) -> Module:
         if head := _HEAD.match(line):
             name, lines = head.group(2), []
             entry = name if head.group(1) else entry
-        elif line.rstrip() == "}":
+        elif line.startswith("}"):  # and perhaps ", execution_thread=…"
             matches = (_LINE.match(one) for one in lines)
             computations[name] = {m.group(1): _instruction(m.group(1), m.group(2)) for m in matches}
         elif _LINE.match(line):

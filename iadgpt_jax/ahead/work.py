@@ -15,8 +15,8 @@ from iadgpt_jax.ahead.hlo import Array, Instruction, Module
 # own) and the second halves of asynchronous operations.
 FREE = frozenset(
     "parameter constant tuple get-tuple-element bitcast while conditional call after-all partition-id replica-id "
-    "opt-barrier async-done async-update all-gather-done all-reduce-done collective-permute-done copy-done "
-    "send-done recv-done add-dependency domain iota".split()
+    "opt-barrier async-start call-start call-done async-done async-update all-gather-done all-reduce-done "
+    "collective-permute-done copy-done send-done recv-done add-dependency domain iota".split()
 )
 
 # Matrix products of each splash attention kernel per visited tile: q·k and p·v forward; backward both kernels compute

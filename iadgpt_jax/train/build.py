@@ -22,11 +22,7 @@ from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
 from iadgpt_jax.train.state import TrainState, create, state_shardings
 from iadgpt_jax.train.step import make_train_step
-
-# Of the TPU compiler: gather a layer's weights whole, ahead of time, instead of multiplying shard by shard as they
-# arrive ("windowed einsum"). Shard by shard every partial product is read and written again, which on 16 chips doubled
-# the traffic to main memory, and the thousands of small steps take longer to compile.
-TPU_OPTIONS = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
+from iadgpt_jax.train.tpu_options import compiler_options
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ def build_training(
         in_shardings=(shardings, batch),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=_options(mesh),
+        compiler_options=compiler_options(mesh),
     )  # fmt: skip
     first = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)
     return Training(model, shape, first, _placed(shapes, shardings), batch, step)
@@ -88,7 +84,7 @@ def build_scoring(
     space = "probability" if config.map_space == "none" else config.map_space
     score = make_score(model, shape.lanes, 0, 1, space)
     scoring = jax.jit(
-        score, in_shardings=(shardings, batch), out_shardings=batch, compiler_options=_options(mesh)
+        score, in_shardings=(shardings, batch), out_shardings=batch, compiler_options=compiler_options(mesh)
     )  # fmt: skip
     return scoring, params, shape, batch
 
@@ -105,10 +101,6 @@ def row_shape(config) -> RowShape:
     return RowShape(
         r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes, r.verdict_weight
     )
-
-
-def _options(mesh: Mesh) -> dict[str, str] | None:
-    return TPU_OPTIONS if mesh.devices.flat[0].platform == "tpu" else None
 
 
 def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules, remat: str) -> IADGPT:

@@ -30,7 +30,10 @@ from iadgpt_jax.errors import InputError, Parser, clear_errors
 NAMES = ("train", "train_shared", "score", "generate", "loader", "import")
 WITHIN = ("sharing", "caching")  # both sides are ours
 SIZES = ("tiny", "bench", "3b", "7b")
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# Huge pages, and what is freed is kept: a step takes gigabytes anew, which the system would empty page by page.
+MALLOC = "glibc.malloc." + ":glibc.malloc.".join(
+    ("hugetlb=1", "arena_max=1", "mmap_max=0", f"trim_threshold={2**34}")
+)
 
 
 @clear_errors()
@@ -117,12 +120,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def settle() -> None:
-    """What must stand in the environment before libraries start, the same for both sides: malloc with huge pages, which
+    """What must stand in the environment before libraries start, the same for both sides: malloc's settings, which
     a process can only get by starting anew, and GPU memory taken as needed, so that two libraries fit one GPU."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"GLIBC_TUNABLES": HUGE_PAGES})
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"GLIBC_TUNABLES": MALLOC})
 
 
 if __name__ == "__main__":

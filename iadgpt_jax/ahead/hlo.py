@@ -17,6 +17,7 @@ BITS = {"pred": 8, "token": 0, "opaque": 0}  # others carry their width in their
 
 _ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,<=]*)\](\{[^{}]*\})?")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
+_END = re.compile(r'^\}(, execution_thread="\w+")?\s*$')  # of what a SparseCore runs, for example
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ([(a-z].*)$")
 _CALLS = re.compile(r"(?:calls|to_apply|body|condition|called_computations|branch_computations|true_computation|"
                     r"false_computation)=(\{[^}]*\}|%?[\w.\-]+)")  # fmt: skip
@@ -203,7 +204,7 @@ def parse(text: str) -> Module:
         if head := _HEAD.match(line):
             name, lines = head.group(2), []
             entry = name if head.group(1) else entry
-        elif line.startswith("}"):  # and perhaps ", execution_thread=…"
+        elif _END.match(line):
             matches = (_LINE.match(one) for one in lines)
             computations[name] = {m.group(1): _instruction(m.group(1), m.group(2)) for m in matches}
         elif _LINE.match(line):

@@ -204,6 +204,27 @@ ENTRY %main (a: f32[8]) -> f32[32] {
     ]  # fmt: skip
 
 
+def test_what_another_core_runs_counts_and_is_hidden():
+    text = """
+%scatter (p: f32[32], t: token[]) -> f32[8] {
+  %p = f32[32]{0} parameter(0)
+  %t = token[] parameter(1)
+  ROOT %r = f32[8]{0} reduce-scatter(%p), replica_groups={{0,1,2,3}}, dimensions={0}, to_apply=%add
+}, execution_thread="sparsecore"
+
+ENTRY %main (a: f32[32]) -> f32[8] {
+  %a = f32[32]{0} parameter(0)
+  %s = ((f32[32]{0}), f32[8]{0}) call-start(%a), async_execution_thread="sparsecore", to_apply=%scatter
+  ROOT %d = f32[8]{0} call-done(%s)
+}
+"""
+    module = parse(text)
+    found = collectives(module, {"data": 1, "fsdp": 4, "tensor": 1})
+    assert [(c.kind, c.payload, c.wire, c.hidden) for c in found] == [("reduce-scatter", 128, 96, True)]
+    moved = [traffic(use.instruction, module.computations[use.computation], module) for use in module.uses()]
+    assert sum(moved) == 128 + 32
+
+
 def test_a_collective_spread_over_fusions_counts_once():
     """A gather of 4 × 8 floats that starts, runs beside a product of two arrays of 64, and is awaited: sent once, its
     shard read and its result written once; the product's fusion carries both along for nothing."""

@@ -132,7 +132,7 @@ def machine() -> dict:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "accelerator": None if device.platform == "cpu" else device.device_kind,
-        "huge_pages": "hugetlb=1" in os.environ.get("GLIBC_TUNABLES", ""),
+        "malloc": os.environ.get("GLIBC_TUNABLES", ""),
     }
 
 

@@ -16,7 +16,7 @@ from iadgpt_jax.ahead.hlo import Array, Instruction, Module
 FREE = frozenset(
     "parameter constant tuple get-tuple-element bitcast while conditional call after-all partition-id replica-id "
     "opt-barrier async-start call-start call-done async-done async-update all-gather-done all-reduce-done "
-    "collective-permute-done copy-done send-done recv-done add-dependency domain iota".split()
+    "collective-permute-done copy-done slice-done send-done recv-done add-dependency domain iota".split()
 )
 
 # Matrix products of each splash attention kernel per visited tile: q·k and p·v forward; backward both kernels compute
@@ -107,6 +107,9 @@ def traffic(instruction: Instruction, local: Mapping[str, Instruction], module: 
         return 2.0 * _main(instruction)
     if instruction.opcode == "dynamic-update-slice":
         return 2.0 * _main(operands[1])
+    if instruction.opcode == "slice-start":  # its result: ((what is sliced), the slice, …)
+        whole, part = instruction.arrays[:2]
+        return float((part.bytes if whole.space == 0 else 0) + _bytes(part))
     reads, writes = [_main(operand) for operand in operands], _main(instruction)
     if instruction.opcode == "fusion":
         inner = module.computations[instruction.called[0]]
@@ -126,6 +129,8 @@ def traffic(instruction: Instruction, local: Mapping[str, Instruction], module: 
                 updates = sum(_main(inner[user.operands[1]]) for user in users)
                 writes = max(writes - reads[place], 0.0) + updates
                 reads[place] = 0.0
+    elif instruction.opcode.endswith("-start"):  # its operands stand among its results
+        writes = max(writes - sum(reads), 0.0)
     return sum(reads) + writes
 
 

@@ -145,6 +145,16 @@ ENTRY %main (a: f32[28,100], i: s32[]) -> f32[1,100] {
     assert traffic(local["v"], local, module) == 28 * 400, "on-chip memory is free"
 
 
+def test_traffic_of_copies_and_slices_that_run_beside_computation():
+    """Into on-chip memory: what is read; the other half of the instruction, and names for operands, cost nothing."""
+    source = "%x = s8[1000]{0} parameter(0)"
+    start = "%s = ((s8[1000]{0}), s8[100]{0:S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:100]}"
+    assert traffic(*one(start, source)) == 100
+    assert traffic(*one("%d = s8[100]{0:S(1)} slice-done(%s)", source, start)) == 0
+    copy = "%c = (s8[1000]{0}, s8[1000]{0}, u32[]{:S(2)}) copy-start(%x)"
+    assert traffic(*one(copy, source)) == 2000
+
+
 @pytest.mark.parametrize(
     "attributes, groups",
     [

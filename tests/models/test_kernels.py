@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.attention import Kernels, Lanes, Visibility, attend, choose, lane_masks, sees
+from iadgpt_jax.models.attention import FlatRows, Kernels, Lanes, Visibility, attend, choose, lane_masks, sees
 from iadgpt_jax.models.attention.cudnn import CudnnImages, CudnnRows
 from iadgpt_jax.models.attention.splash import tiling
 from iadgpt_jax.sharding import ShardingRules, make_mesh
@@ -73,6 +73,7 @@ def reference(rule, q, k, v, toward):
 
 KERNELS = {
     "splash": lambda seen: Kernels("splash", block=128, interpret=True).rows(seen, LANES),
+    "flat": lambda seen: FlatRows(sees(seen, seen), run=100),
     "laned": lambda seen: lane_masks(seen, LANES),
     "cudnn": lambda seen: CudnnRows(sees(seen, seen), "xla"),
     "cudnn-laned": lambda seen: CudnnRows(lane_masks(seen, LANES), "xla"),

@@ -3,7 +3,7 @@
 A kernel first turns who sees whom into a plan, once per forward pass; every layer then calls attend(q, k, v, plan).
 Plans are pytrees that carry their kernel with them, so layers need not know which it is:
 
-    xla      bool[B, S, T], or LaneMasks for laned rows (dense.py): the reference, and the choice on CPU
+    xla      FlatRows, or LaneMasks for laned rows (dense.py): the reference, and the choice on CPU
     splash   SplashRows (splash.py): TPU, skips the tiles of a row in which nobody sees anybody
     cudnn    CudnnRows (cudnn.py): NVIDIA GPUs in 16-bit dtypes
 
@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import cudnn
-from iadgpt_jax.models.attention.dense import LaneMasks, dense, lane_masks, laned
+from iadgpt_jax.models.attention.dense import FlatRows, LaneMasks, dense, lane_masks, laned
 from iadgpt_jax.models.attention.visibility import Lanes, Visibility, sees
 from iadgpt_jax.models.remat import CONTEXT, name
 from iadgpt_jax.sharding import ShardingRules
@@ -46,7 +46,9 @@ class Kernels:
 
             return splash.plan_rows(visibility, splash.Setting(self.mesh, self.rules, self.block, self.interpret))
         masks = lane_masks(visibility, lanes) if lanes else sees(visibility, visibility)
-        return cudnn.CudnnRows(masks) if self.kind == "cudnn" else masks
+        if self.kind == "cudnn":
+            return cudnn.CudnnRows(masks)
+        return masks if lanes else FlatRows(masks)
 
     def images(self, valid: jax.Array):
         """The plan of full attention inside each image: valid bool[N, P] says which patches are the image's own."""
@@ -80,7 +82,8 @@ def choose(kind: str, mesh: Mesh, rules: ShardingRules, dtype: jnp.dtype) -> Ker
 
 
 def attend(q, k, v, plan):
-    """Attention by a plan of Kernels.rows, softmax in float32: q[B, S, H, D], k and v[B, T, K, D] -> [B, S, H, D]."""
+    """Attention by a plan of Kernels.rows, or a mask bool[B, S, T]: q[B, S, H, D], k and v[B, T, K, D] ->
+    [B, S, H, D]. Softmax in float32."""
     if callable(plan):
         return plan(q, k, v)
     return name((laned if isinstance(plan, LaneMasks) else dense)(q, k, v, plan), CONTEXT)

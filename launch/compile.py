@@ -2,10 +2,13 @@
 
     python launch/compile.py --config=configs/stage3.py:7b --topology=v5p:2x2x4 --out=report.json [--num_slices=2]
                              [--score] [--config.KEY=VALUE …]
+    python launch/compile.py --config=… --topology=… --shots=4 [--queries=6] [--tokenizer=DIR] [--out=FILE]
     python launch/compile.py --table [--reports=DIR] [--docs=docs/tpu.md]
 
 The first form prints a table, writes it as JSON and exits with status 1 when the step does not fit the chips' memory.
-The second compiles everything docs/tpu.md lists, one process each, and writes its tables; what --reports already
+The second compiles a step twice, for queries that share their references and for the same ones that do not, and
+compares FLOPs per query; texts are as long as the tiny tokenizer, which needs no download, or that of --tokenizer has
+them. The third compiles everything docs/tpu.md lists, one process each, and writes its tables; what --reports already
 holds is not compiled again. Mesh, rows and rematerialisation are configs/slices.py's for the slice, unless given.
 """
 
@@ -25,11 +28,14 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from iadgpt_jax.ahead.report import advice, examine
+from iadgpt_jax.ahead.shots import compare, configured, shots_lines
 from iadgpt_jax.ahead.show import report_lines
 from iadgpt_jax.ahead.table import write_table
 from iadgpt_jax.ahead.tiles import visited
 from iadgpt_jax.chips import find_chip
 from iadgpt_jax.command_line import parse
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.flops import score_flops, step_flops
 from iadgpt_jax.models.config import preset
@@ -41,6 +47,9 @@ _TOPOLOGY = flags.DEFINE_string("topology", None, "v5e:4x4, v5p:2x2x4, v6e:8x8, 
 _SLICES = flags.DEFINE_integer("num_slices", 1, "slices of this topology, joined by the data-center network")
 _SCORE = flags.DEFINE_bool("score", False, "the scoring step instead of the training step")
 _OUT = flags.DEFINE_string("out", None, "where the JSON report goes")
+_SHOTS = flags.DEFINE_integer("shots", 0, "compare queries that share this many references with ones that do not")
+_QUERIES = flags.DEFINE_integer("queries", 6, "with --shots: queries that share their references")
+_TOKENIZER = flags.DEFINE_string("tokenizer", "", "with --shots: directory of a tokenizer.json; empty: the tiny one")
 _TABLE = flags.DEFINE_bool("table", False, "compile all of docs/tpu.md and write its tables")
 _REPORTS = flags.DEFINE_string("reports", "workdir/ahead", "where --table keeps its reports and resumes from")
 _DOCS = flags.DEFINE_string("docs", "docs/tpu.md", "the page whose tables --table writes")
@@ -91,13 +100,36 @@ def main(argv) -> None:
         return
     if _CONFIG.value is None or not _TOPOLOGY.value:
         raise InputError("nothing to compile: pass --config=configs/stageN.py:SIZE and --topology=…, or --table")
+    if _SHOTS.value:
+        compare_shots()
+        return
     report = compile_step(_CONFIG.value, _TOPOLOGY.value, _SLICES.value, _SCORE.value)
     print("\n".join(report_lines(report)))
+    write(report)
+    must_fit(report, _CONFIG.value)
+
+
+def compare_shots() -> None:
+    rows = len(slice_devices(_TOPOLOGY.value, _SLICES.value)) // _CONFIG.value.mesh.tensor  # one a chip
+    tokenizer = Tokenizer.load(_TOKENIZER.value) if _TOKENIZER.value else tiny_tokenizer()
+    configs = configured(_CONFIG.value, tokenizer, _SHOTS.value, _QUERIES.value, rows)
+    reports = {side: compile_step(c, _TOPOLOGY.value, _SLICES.value, _SCORE.value) for side, c in configs.items()}
+    result = compare(reports, _SHOTS.value, _QUERIES.value)
+    write(result)
+    for side, config in configs.items():
+        must_fit(reports[side], config)
+    print("\n".join(shots_lines(result)))
+
+
+def write(result: dict) -> None:
     if _OUT.value:
         Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
-        Path(_OUT.value).write_text(json.dumps(report, indent=2) + "\n")
+        Path(_OUT.value).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def must_fit(report: dict, config) -> None:
     if not report["fits"]:
-        print(advice(report, _CONFIG.value.rows, _CONFIG.value.remat), file=sys.stderr)
+        print(advice(report, config.rows, config.remat), file=sys.stderr)
         raise SystemExit(1)
 
 

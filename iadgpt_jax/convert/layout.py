@@ -118,11 +118,12 @@ class Layout:
         return split.transpose([flat_before.index(name) for name in flat_after]).reshape(shape)
 
 
-BLOCK = 256  # elements: two such squares fit the cache
+RUN, ACROSS = 256, 64  # elements along the source's runs and across them: two such blocks fit the cache
 
 
 def copy_into(target: np.ndarray, values: np.ndarray) -> None:
-    """target[...] = values. A transposed view is copied in squares, several times faster than numpy does it."""
+    """target[...] = values. A transposed view is copied in blocks, several times faster than numpy does it; where
+    dtypes differ a block is cast in its own order first, since numpy casts runs fast and anything else slowly."""
     if values.dtype == target.dtype and values.dtype.itemsize == 2:
         values, target = values.view(np.uint16), target.view(np.uint16)  # numpy copies a foreign bfloat16 slowly
     strides = [abs(stride) if size > 1 else math.inf for stride, size in zip(values.strides, values.shape, strict=True)]
@@ -130,11 +131,11 @@ def copy_into(target: np.ndarray, values: np.ndarray) -> None:
         target[...] = values
         return
     axis = strides.index(min(strides))
-    for start in range(0, values.shape[axis], BLOCK):
-        rows = (slice(None),) * axis + (slice(start, start + BLOCK),)
-        for column in range(0, values.shape[-1], BLOCK):
-            at = (*rows, ..., slice(column, column + BLOCK))
-            target[at] = values[at]
+    for start in range(0, values.shape[axis], RUN):
+        runs = (slice(None),) * axis + (slice(start, start + RUN),)
+        for column in range(0, values.shape[-1], ACROSS):
+            at = (*runs, ..., slice(column, column + ACROSS))
+            target[at] = values[at].astype(target.dtype, copy=False)
 
 
 def _with_offsets(stretches):

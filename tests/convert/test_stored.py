@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -109,7 +110,7 @@ def test_writing_a_slice_reverses_reading_it():
 def test_transposed_copies_are_copies():
     rng = np.random.default_rng(2)
     for shape, axes in (((300, 700), (1, 0)), ((5, 300, 290), (2, 0, 1)), ((300, 3, 290), (0, 2, 1)), ((9,), (0,))):
-        for dtype in (np.float32, np.float16):
+        for dtype in (np.float32, np.float16, ml_dtypes.bfloat16):
             values = rng.normal(size=shape).astype(dtype).transpose(axes)
             target = np.zeros(values.shape, np.float32)
             copy_into(target, values)

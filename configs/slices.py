@@ -23,16 +23,20 @@ class Fit(NamedTuple):
     tensor: int = 1
 
 
-# (size, slice, stage); a line for stage 0 is for all stages without one of their own. On 64 chips fsdp stays 32: a
-# 64th of the 7B's width, 56, is not whole tiles, and its gradients would be summed everywhere instead of scattered.
+# (size, slice, stage); a line for stage 0 is for all stages without one of their own: 1 and 2 also train the ViT, whose
+# layers keep as much again. On 64 chips fsdp stays 32: over all of a square slice the compiler sums gradients
+# everywhere instead of scattering them.
 FITS = {
     ("7b", "v5e:4x4", 0): Fit(1, "full"),
-    ("7b", "v5e:8x8", 0): Fit(1, "mlp", data=2),
+    ("7b", "v5e:8x8", 0): Fit(1, "attention", data=2),
+    ("7b", "v5e:8x8", 3): Fit(1, "mlp", data=2),
     ("7b", "v5p:2x2x4", 0): Fit(2, "dots"),
-    ("7b", "v6e:8x8", 0): Fit(2, "mlp", data=2),
+    ("7b", "v6e:8x8", 0): Fit(2, "attention", data=2),
+    ("7b", "v6e:8x8", 3): Fit(2, "mlp", data=2),
     ("7b", "tpu7x:2x2x2", 0): Fit(2, "dots"),
     ("3b", "v5e:4x4", 0): Fit(1, "mlp"),
     ("3b", "v5e:8x8", 0): Fit(1, "mlp", data=2),
+    ("3b", "v5e:8x8", 3): Fit(1, "dots", data=2),
     ("3b", "v5p:2x2x4", 0): Fit(2, "dots"),
     ("3b", "v6e:8x8", 0): Fit(2, "mlp", data=2),
 }

@@ -34,11 +34,13 @@ FITS = {
     ("7b", "v6e:8x8", 0): Fit(2, "attention", data=2),
     ("7b", "v6e:8x8", 3): Fit(2, "mlp", data=2),
     ("7b", "tpu7x:2x2x2", 0): Fit(2, "dots"),
-    ("3b", "v5e:4x4", 0): Fit(1, "mlp"),
-    ("3b", "v5e:8x8", 0): Fit(1, "mlp", data=2),
+    ("3b", "v5e:4x4", 0): Fit(1, "attention"),
+    ("3b", "v5e:4x4", 3): Fit(1, "mlp"),
+    ("3b", "v5e:8x8", 0): Fit(1, "attention", data=2),
     ("3b", "v5e:8x8", 3): Fit(1, "dots", data=2),
     ("3b", "v5p:2x2x4", 0): Fit(2, "dots"),
-    ("3b", "v6e:8x8", 0): Fit(2, "mlp", data=2),
+    ("3b", "v6e:8x8", 0): Fit(2, "attention", data=2),
+    ("3b", "v6e:8x8", 3): Fit(2, "mlp", data=2),
 }
 
 

@@ -150,9 +150,13 @@ def test_a_killed_process_ends_the_job_by_name_and_a_restart_goes_on(in_two, sta
 
 
 QUICK = """
-import os, signal, sys, time
-sys.stderr.write(f"hello from {os.environ['JAX_PROCESS_ID']} of {os.environ['JAX_NUM_PROCESSES']}\\n")
-if os.environ["JAX_PROCESS_ID"] == "2":
+import os, pathlib, sys, time
+mine, here = os.environ["JAX_PROCESS_ID"], pathlib.Path(__file__).parent
+print(f"hello from {mine} of {os.environ['JAX_NUM_PROCESSES']}", file=sys.stderr, flush=True)
+(here / f"spoke{mine}").touch()
+while mine == "2" and not all((here / f"spoke{other}").exists() for other in "01"):
+    time.sleep(0.05)
+if mine == "2":
     sys.exit(3)
 time.sleep(60)
 """

@@ -28,14 +28,11 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from iadgpt_jax.ahead.report import advice, examine
-from iadgpt_jax.ahead.shots import compare, configured, shots_lines
 from iadgpt_jax.ahead.show import report_lines
 from iadgpt_jax.ahead.table import write_table
 from iadgpt_jax.ahead.tiles import visited
 from iadgpt_jax.chips import find_chip
 from iadgpt_jax.command_line import parse
-from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.flops import score_flops, step_flops
 from iadgpt_jax.models.config import preset
@@ -110,6 +107,11 @@ def main(argv) -> None:
 
 
 def compare_shots() -> None:
+    # With the encoder and the procedural products' words, which nothing else here needs.
+    from iadgpt_jax.ahead.shots import compare, configured, shots_lines
+    from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+    from iadgpt_jax.data.tokenizer import Tokenizer
+
     rows = len(slice_devices(_TOPOLOGY.value, _SLICES.value)) // _CONFIG.value.mesh.tensor  # one a chip
     tokenizer = Tokenizer.load(_TOKENIZER.value) if _TOKENIZER.value else tiny_tokenizer()
     configs = configured(_CONFIG.value, tokenizer, _SHOTS.value, _QUERIES.value, rows)

@@ -59,9 +59,9 @@ def collectives(module: Module, mesh_shape: dict[str, int]) -> list[Collective]:
 def _only_sliced(one: Instruction, local: dict[str, Instruction]) -> bool:
     """Whether all that is ever read of a collective's results are slices."""
     users = [other for other in local.values() if one.name in other.operands]
-    through = ("get-tuple-element", "bitcast", "tuple")
     return bool(users) and all(
-        user.opcode == "dynamic-slice" or user.opcode in through and _only_sliced(user, local) for user in users
+        user.opcode == "dynamic-slice" or user.opcode in ("get-tuple-element", "bitcast") and _only_sliced(user, local)
+        for user in users
     )
 
 

@@ -114,8 +114,9 @@ def traffic(instruction: Instruction, local: Mapping[str, Instruction], module: 
     if instruction.opcode == "fusion":
         inner = module.computations[instruction.called[0]]
         parameters = sorted((i for i in inner.values() if i.opcode == "parameter"), key=_number)
-        kept, written = carried(inner) or (set(), None)
-        if written is not None:
+        kept = set()
+        if under_way := carried(inner):
+            kept, written = under_way
             writes = sum(_main(inner[name]) for name in written)
         for place, parameter in enumerate(parameters[: len(reads)]):
             if parameter.name in kept:

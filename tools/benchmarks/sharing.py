@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from tools.benchmarks.measure import Measurement, interleaved
 from tools.benchmarks.pair import Pair
-from tools.benchmarks.train import QUERIES, REFERENCES, OurStep, Work, row_shape, shared
+from tools.benchmarks.train import QUERIES, REFERENCES, OurStep, Work, agreement, row_shape, shared
 
 APART = (QUERIES, QUERIES // 2)  # rows of the unshared prompts: one in each, or two; the faster counts
 
@@ -17,22 +17,13 @@ def sharing(pair: Pair) -> Measurement:
     alone = Work([prompt.encoded for prompt in work.prompts], [])
     shapes = {rows: row_shape(alone, rows, pair.patches) for rows in APART}
     apart = {rows: OurStep(pair, alone, shape, rows) for rows, shape in shapes.items()}
-    (loss, norm), (after, _) = together(), together()
-    differences = {"losses": [], "norms of the gradients, relative,": [], "losses after an update": []}
-    for step in apart.values():
-        (other_loss, other_norm), (other_after, _) = step(), step()
-        for known, difference in zip(
-            differences.values(), (loss - other_loss, norm / other_norm - 1, after - other_after), strict=True
-        ):
-            known.append(abs(difference))
-    bounds = (2e-2, 1e-1, 5e-2) if pair.on_gpu else (1e-4, 1e-3, 1e-3)
-    agreement = {
-        what: (max(known), bound) for (what, known), bound in zip(differences.items(), bounds, strict=True)
-    }
+    first = [together(), together()]
+    found = [agreement(pair, first, [step(), step()]) for step in apart.values()]
+    agreed = {what: max(one[what] for one in found) for what in found[0]}
     seconds = {rows: min(runs) for rows, runs in interleaved(apart, 1).items()}
     best = min(seconds, key=seconds.get)
     return Measurement(
-        name="sharing", unit="ms per query", pieces=QUERIES, ours=together, peer=apart[best], agreement=agreement,
+        name="sharing", unit="ms per query", pieces=QUERIES, ours=together, peer=apart[best], agreement=agreed,
         work=f"one stage-3 step of ours, twice: {QUERIES} queries of one category behind the same {REFERENCES} "
         f"references of {pair.side} pixels ({together.told}), or each behind its own ({apart[best].told})",
         target=2.2, flops=together.flops, sides=("shared", "apart"),

@@ -6,6 +6,7 @@ ours reads the references once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -30,6 +31,8 @@ RATE = 1e-4
 SHOTS, ROWS = (1, 2, 4, 1, 2, 4), 4  # of the prompts of `train`
 REFERENCES, QUERIES = 4, 6  # of `train_shared`
 MASK_SIDE = 112
+
+Metrics = tuple[float, float]  # of a step: loss, norm of the gradient
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,7 @@ def _measurement(pair: Pair, name: str, work: Work, rows: int, target: float, to
     peer = Trainer(pair.peer("eager", torch.float32), RATE)
     padded = [batch_of(work.prompts, pair.config, pair.device, MASK_SIDE)]
     single = [batch_of([prompt], pair.config, pair.device, MASK_SIDE) for prompt in work.prompts]
-    (loss, norm), (their_loss, their_norm) = step(), peer.step(padded)
-    (after, _), (their_after, _) = step(), peer.step(padded)
-    agreement = {
-        "losses": (abs(loss - their_loss), 2e-2 if pair.on_gpu else 1e-4),
-        "norms of the gradients, relative,": (abs(norm / their_norm - 1), 1e-1 if pair.on_gpu else 1e-3),
-        "losses after an update": (abs(after - their_after), 5e-2 if pair.on_gpu else 1e-3),
-    }
+    agreed = agreement(pair, [step(), step()], [peer.step(padded), peer.step(padded)])
     lengths = sorted({len(prompt.encoded.shared) + len(prompt.encoded.blocks[0].segment) for prompt in work.prompts})
     told += f"; prompts of {', '.join(map(str, lengths))} tokens, our {rows} rows of {shape.slots} slots"
     # The peer runs one padded batch or prompt by prompt (nothing padded, one backward pass); its better way counts.
@@ -115,9 +112,20 @@ def _measurement(pair: Pair, name: str, work: Work, rows: int, target: float, to
     seconds = {way: min(runs) for way, runs in interleaved(ways, 1).items()}
     best = min(seconds, key=seconds.get)
     return Measurement(
-        name=name, unit="ms per query", pieces=len(work.prompts), ours=step, peer=ways[best], agreement=agreement,
+        name=name, unit="ms per query", pieces=len(work.prompts), ours=step, peer=ways[best], agreement=agreed,
         work=f"{told}; the peer's batch {best}", target=target, flops=step.flops,
     )  # fmt: skip
+
+
+def agreement(pair: Pair, ours: Sequence[Metrics], theirs: Sequence[Metrics]) -> dict[str, tuple[float, float]]:
+    """`Measurement.agreement` from the first two training steps of either side."""
+    (loss, norm), (after, _) = ours
+    (their_loss, their_norm), (their_after, _) = theirs
+    return {
+        "losses": (abs(loss - their_loss), 2e-2 if pair.on_gpu else 1e-4),
+        "norms of the gradients, relative,": (abs(norm / their_norm - 1), 1e-1 if pair.on_gpu else 1e-3),
+        "losses after an update": (abs(after - their_after), 5e-2 if pair.on_gpu else 1e-3),
+    }
 
 
 class OurStep:
@@ -137,7 +145,7 @@ class OurStep:
         self.run = jax.jit(step, donate_argnums=0).lower(self.state, self.rows).compile()
         self.flops = step_flops(pair.config, shape, rows, frozen=FROZEN, pairs=packed.tally.pairs / rows)
 
-    def __call__(self) -> tuple[float, float]:
+    def __call__(self) -> Metrics:
         self.state, metrics = self.run(self.state, self.rows)
         return float(metrics["loss"]), float(metrics["gradient_norm"])
 

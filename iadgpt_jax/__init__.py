@@ -4,18 +4,23 @@
     inspector = Inspector.load(checkpoint)
     result = inspector.inspect(query, references=[reference])   # result.score, result.map, result.answer
 
-Importing the package costs nothing: `Inspector` and, with it, JAX are loaded on first use.
+Importing the package costs nothing: `Inspector` and, with it, JAX are loaded on first use. Import it before JAX is
+used: it keeps XLA from reductions that are wrong on CPUs (`iadgpt_jax.cpu_reductions`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from iadgpt_jax.cpu_reductions import use_own_reductions
+
 if TYPE_CHECKING:
     from iadgpt_jax.infer.inspector import Inspector
 
 __version__ = "0.1.0"
 __all__ = ["Inspector", "__version__"]
+
+use_own_reductions()
 
 
 def __getattr__(name: str) -> object:

@@ -32,6 +32,19 @@ def test_a_sum_over_copies_is_the_sum(copies):
     np.testing.assert_allclose(got.pop(), expected, rtol=copies * values.size * 2**-24)  # as a sum one by one rounds
 
 
+def test_a_product_with_a_broadcast_is_summed_rightly():
+    """Another such pattern: the slope of a sum of matrix products. YNNPACK's result is off by any factor."""
+    left = np.random.default_rng(0).normal(size=(5, 60, 60)).astype(np.float32)
+
+    def summed(x, c, xp):
+        return (xp.matmul(x, xp.broadcast_to(c, x.shape)) * x).sum()
+
+    got = jax.jit(lambda x, c: summed(x, c, jnp))(left, jnp.float32(1.3))
+    exact = left.astype(np.float64)
+    terms = np.abs(np.matmul(np.abs(exact), np.full_like(exact, 1.3)) * exact).sum()
+    np.testing.assert_allclose(got, summed(exact, 1.3, np), rtol=0, atol=2 * left.size**0.5 * 2**-24 * terms)
+
+
 def flags_after(before: str | None, code: str = "import iadgpt_jax") -> tuple[str, str]:
     """(XLA_FLAGS after a fresh process imported the package, what it said)."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}

@@ -68,6 +68,20 @@ def score_flops(config: ModelConfig, shape: Shape, rows: int, *, pairs: float | 
     return sum(parts.values()) - parts["upsampling"]
 
 
+def query_flops(config: ModelConfig, shape: Shape, queries: int, prefix: int, *, pairs: float | None = None) -> float:
+    """Model FLOPs of scoring queries, each in a lane of its own (`shape`: one image), against `prefix` slots of
+    references that were read before and cost nothing any more.
+
+    pairs: visible ones per lane; default: all of the prefix, and causally the lane.
+    """
+    if pairs is None:
+        pairs = shape.slots * prefix + visible_pairs(shape)
+    parts = _forward(config, shape, queries, shape.maps, True, pairs)
+    heads = config.language.heads * config.language.head_width
+    to_prefix = 2.0 * GROUPS * queries * shape.maps * shape.keyword_rows * heads * prefix
+    return sum(parts.values()) - parts["upsampling"] - parts["compression"] + to_prefix
+
+
 def peak_flops(device_kind: str) -> float | None:
     """Peak dense bfloat16 FLOP/s of a JAX device by its `device_kind`; None where nobody publishes one (a CPU)."""
     chip = find_chip(device_kind)

@@ -52,6 +52,21 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     return Mesh(grid, AXES, axis_types=automatic)
 
 
+def mesh_of_this_machine(fsdp: int = 1) -> Mesh | None:
+    """All accelerators of this process, `fsdp` of them sharing one copy of the parameters; None: one device needs no
+    mesh. On CPUs, whose devices are pretended, `fsdp` of them.
+
+    Raises:
+      InputError: there are not so many devices, or they do not divide.
+    """
+    devices = jax.local_devices()
+    if fsdp < 1 or fsdp > len(devices):
+        raise InputError(f"--fsdp={fsdp}: choose from 1 to the {len(devices)} devices of this machine")
+    if devices[0].platform == "cpu":
+        devices = devices[:fsdp]
+    return None if len(devices) == 1 else make_mesh(-1, fsdp, 1, devices)
+
+
 @dataclass(frozen=True)
 class ShardingRules:
     """Logical axis name -> mesh axis (or axes), None: replicated."""

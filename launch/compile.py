@@ -1,15 +1,18 @@
 """Compile a training (or scoring) step for a TPU slice that is not there, and say what it will cost.
 
     python launch/compile.py --config=configs/stage3.py:7b --topology=v5p:2x2x4 --out=report.json [--num_slices=2]
-                             [--score] [--config.KEY=VALUE …]
+                             [--config.KEY=VALUE …]
+    python launch/compile.py --config=… --topology=… --score [--shots=4] [--queries=24] [--tokenizer=DIR] [--out=FILE]
     python launch/compile.py --config=… --topology=… --shots=4 [--queries=6] [--tokenizer=DIR] [--out=FILE]
     python launch/compile.py --table [--reports=DIR] [--docs=docs/tpu.md]
 
-The first form prints a table, writes it as JSON and exits with status 1 when the step does not fit the chips' memory.
-The second compiles a step twice, for queries that share their references and for the same ones that do not, and
-compares FLOPs per query; texts are as long as the tiny tokenizer, which needs no download, or that of --tokenizer has
-them. The third compiles everything docs/tpu.md lists, one process each, and writes its tables; what --reports already
-holds is not compiled again. Mesh, rows and rematerialisation are configs/slices.py's for the slice, unless given.
+The first form prints a table, writes it as JSON and exits with status 1 when the step does not fit the chips' memory;
+so does the second with scoring, as launch/evaluate.py does it: so many queries on every device against references that
+were read before. The third compiles a step twice, for queries that share their references and for the same ones that do
+not, and compares FLOPs per query. In both of these texts are as long as the tiny tokenizer, which needs no download, or
+that of --tokenizer has them. The last compiles everything docs/tpu.md lists, one process each, and writes its tables;
+what --reports already holds is not compiled again. Mesh, rows and rematerialisation are configs/slices.py's for the
+slice, unless given.
 """
 
 import sys
@@ -34,46 +37,74 @@ from iadgpt_jax.ahead.tiles import visited
 from iadgpt_jax.chips import find_chip
 from iadgpt_jax.command_line import parse
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.flops import score_flops, step_flops
+from iadgpt_jax.flops import step_flops
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
-from iadgpt_jax.train.build import abstract_rows, build_scoring, build_training
+from iadgpt_jax.train.build import abstract_rows, build_training
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v5e:4x4, v5p:2x2x4, v6e:8x8, tpu7x:2x2x2, …")
 _SLICES = flags.DEFINE_integer("num_slices", 1, "slices of this topology, joined by the data-center network")
-_SCORE = flags.DEFINE_bool("score", False, "the scoring step instead of the training step")
+_SCORE = flags.DEFINE_bool("score", False, "scoring against references read before, instead of training")
 _OUT = flags.DEFINE_string("out", None, "where the JSON report goes")
-_SHOTS = flags.DEFINE_integer("shots", 0, "compare queries that share this many references with ones that do not")
-_QUERIES = flags.DEFINE_integer("queries", 6, "with --shots: queries that share their references")
-_TOKENIZER = flags.DEFINE_string("tokenizer", "", "with --shots: directory of a tokenizer.json; empty: the tiny one")
+_SHOTS = flags.DEFINE_integer(
+    "shots", 0, "compare queries that share this many references with ones that do not; with --score: references (4)"
+)
+_QUERIES = flags.DEFINE_integer(
+    "queries", 0, "with --shots: queries that share their references (6); with --score: of every device at once (24)"
+)
+_TOKENIZER = flags.DEFINE_string(
+    "tokenizer", "", "with --shots or --score: directory of a tokenizer.json; empty: the tiny one"
+)
 _TABLE = flags.DEFINE_bool("table", False, "compile all of docs/tpu.md and write its tables")
 _REPORTS = flags.DEFINE_string("reports", "workdir/ahead", "where --table keeps its reports and resumes from")
 _DOCS = flags.DEFINE_string("docs", "docs/tpu.md", "the page whose tables --table writes")
 
 
-def compile_step(config, topology: str, slices: int = 1, score: bool = False) -> dict:
-    """The report on one step: fields of DESIGN.md §8 and docs/tpu.md."""
+def compile_step(config, topology: str, slices: int = 1) -> dict:
+    """The report on one training step: fields of DESIGN.md §8 and docs/tpu.md."""
+    chip, mesh, rules, model_config = slice_of(config, topology, slices)
+    training = build_training(config, model_config, mesh, rules)
+    rows = abstract_rows(training.shape, config.rows, model_config, training.rows)
+    supervised = config.map_space != "none"
+    needed = step_flops(model_config, training.shape, config.rows, frozen=config.frozen, maps=supervised)
+    about = described(config, "train", topology, slices, training.shape)
+    return about | examine(training.step, (training.state, rows), mesh, chip, needed, visited(training.shape))
+
+
+def compile_scoring(config, topology: str, slices: int, shots: int, queries: int) -> dict:
+    """The same on scoring so many queries per device; "rows" is all of them, "prefix" the slots of their references."""
+    # With the encoder and the procedural products' words, which training steps do not need.
+    from iadgpt_jax.ahead.scoring import build_scoring
+
+    chip, mesh, rules, model_config = slice_of(config, topology, slices)
+    scoring = build_scoring(config, model_config, mesh, rules, tokenizer(), shots, queries)
+    about = described(config, "score", topology, slices, scoring.shape)
+    about |= {"rows": scoring.queries, "remat": "none", "shots": shots, "prefix": scoring.prefix}
+    # Full images are all that splash sees here: lanes attend by plain products.
+    return about | examine(scoring.function, scoring.arguments, mesh, chip, scoring.model_flops)
+
+
+def slice_of(config, topology: str, slices: int):
     devices = slice_devices(topology, slices)
     chip = find_chip(devices[0].device_kind)
     if chip is None:
         raise InputError(f"--topology={topology}: nothing is known about {devices[0].device_kind!r}; see chips.py")
-    mesh, rules, model_config = make_mesh(**config.mesh, devices=devices), ShardingRules(), preset(config.size)
-    if score:
-        function, state, shape, rows_sharding = build_scoring(config, model_config, mesh, rules)
-        needed = score_flops(model_config, shape, config.rows)
-    else:
-        training = build_training(config, model_config, mesh, rules)
-        function, state, shape, rows_sharding = training.step, training.state, training.shape, training.rows
-        supervised = config.map_space != "none"
-        needed = step_flops(model_config, shape, config.rows, frozen=config.frozen, maps=supervised)
-    about = {
-        "stage": config.stage, "size": config.size, "step": "score" if score else "train", "topology": topology,
-        "num_slices": slices, "rows": config.rows, "slots": shape.slots, "images": shape.images,
-        "remat": config.remat,
+    return chip, make_mesh(**config.mesh, devices=devices), ShardingRules(), preset(config.size)
+
+
+def described(config, step: str, topology: str, slices: int, shape) -> dict:
+    return {
+        "stage": config.stage, "size": config.size, "step": step, "topology": topology, "num_slices": slices,
+        "rows": config.rows, "slots": shape.slots, "images": shape.images, "remat": config.remat,
     }  # fmt: skip
-    rows = abstract_rows(shape, config.rows, model_config, rows_sharding)
-    return about | examine(function, (state, rows), mesh, chip, needed, visited(shape))
+
+
+def tokenizer():
+    from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+    from iadgpt_jax.data.tokenizer import Tokenizer
+
+    return Tokenizer.load(_TOKENIZER.value) if _TOKENIZER.value else tiny_tokenizer()
 
 
 @clear_errors()
@@ -97,10 +128,12 @@ def main(argv) -> None:
         return
     if _CONFIG.value is None or not _TOPOLOGY.value:
         raise InputError("nothing to compile: pass --config=configs/stageN.py:SIZE and --topology=…, or --table")
-    if _SHOTS.value:
+    if _SHOTS.value and not _SCORE.value:
         compare_shots()
         return
-    report = compile_step(_CONFIG.value, _TOPOLOGY.value, _SLICES.value, _SCORE.value)
+    asked = _CONFIG.value, _TOPOLOGY.value, _SLICES.value
+    scoring = _SHOTS.value or 4, _QUERIES.value or 24
+    report = compile_scoring(*asked, *scoring) if _SCORE.value else compile_step(*asked)
     print("\n".join(report_lines(report)))
     write(report)
     must_fit(report, _CONFIG.value)
@@ -109,14 +142,12 @@ def main(argv) -> None:
 def compare_shots() -> None:
     # With the encoder and the procedural products' words, which nothing else here needs.
     from iadgpt_jax.ahead.shots import compare, configured, shots_lines
-    from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-    from iadgpt_jax.data.tokenizer import Tokenizer
 
+    queries = _QUERIES.value or 6
     rows = len(slice_devices(_TOPOLOGY.value, _SLICES.value)) // _CONFIG.value.mesh.tensor  # one a chip
-    tokenizer = Tokenizer.load(_TOKENIZER.value) if _TOKENIZER.value else tiny_tokenizer()
-    configs = configured(_CONFIG.value, tokenizer, _SHOTS.value, _QUERIES.value, rows)
-    reports = {side: compile_step(c, _TOPOLOGY.value, _SLICES.value, _SCORE.value) for side, c in configs.items()}
-    result = compare(reports, _SHOTS.value, _QUERIES.value)
+    configs = configured(_CONFIG.value, tokenizer(), _SHOTS.value, queries, rows)
+    reports = {side: compile_step(c, _TOPOLOGY.value, _SLICES.value) for side, c in configs.items()}
+    result = compare(reports, _SHOTS.value, queries)
     write(result)
     for side, config in configs.items():
         must_fit(reports[side], config)

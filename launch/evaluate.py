@@ -2,6 +2,8 @@
 
     python launch/evaluate.py --checkpoint=DIR --dataset=NAME --shots=1,2,4 --seeds=5 --out=DIR
 
+Queries are split over this machine's accelerators; `--fsdp=N` lays one copy of the weights over N of them.
+
 Writes OUT/metrics.json (what was measured) and OUT/protocol.json (which images were references and queries, by name).
 """
 
@@ -49,14 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from iadgpt_jax.evaluate.protocol import draw_plans
     from iadgpt_jax.evaluate.table import render_table, summary_rows
     from iadgpt_jax.infer.load import load_any
+    from iadgpt_jax.sharding import mesh_of_this_machine
 
+    mesh = mesh_of_this_machine(args.fsdp)
     plans = draw_plans(source, shots, 0, args.seed, args.references, categories)
     asked = f"categories: {len(plans)}; shots: {args.shots}; draws: {args.seeds}; references: {args.references}"
     say(f"{args.dataset}: {sum(len(plan.queries) for plan in plans)} images to inspect ({asked})")
 
     # ---- Model, and images of the size it was trained on ----
     say(f"loading {args.checkpoint}")
-    loaded = load_any(args.checkpoint)
+    loaded = load_any(args.checkpoint, mesh)
     side = args.side or loaded.info["image_side"]
     unit = loaded.config.vision.patch * loaded.config.vision.merge
     if side < unit or side % unit:
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = open_at(side=side)
 
     # ---- Score ----
-    evaluator = Evaluator(loaded, shots, ratio=args.ratio)
+    evaluator = Evaluator(loaded, shots, ratio=args.ratio, mesh=mesh)
     draws = evaluator.draws(
         source, args.seeds, seed=args.seed, references=args.references, categories=categories, full=args.full,
         watch=lambda items, total: progress(items, total, "scoring", "batches"),
@@ -100,6 +104,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="a control: references of another category, or none (default: own)")  # fmt: skip
     add("--ratio", type=float, default=1.0, metavar="R", help="tokens kept of references after the first (default: 1)")
     add("--side", type=int, default=0, help="images are squashed to this square; 0: that of training (default)")
+    add("--fsdp", type=int, default=1, metavar="N", help="devices that share one copy of the weights (default: 1)")
     add("--full", action="store_true", help="also pixel AP, F1-max and AUPRO, fifty times as costly as pixel AUROC")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for metrics.json and protocol.json")
     return parser.parse_args(arguments)

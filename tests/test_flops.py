@@ -6,12 +6,18 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from iadgpt_jax.ahead.jaxpr import traced_flops
+from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
-from iadgpt_jax.flops import peak_flops, score_flops, step_flops, train_parts, visible_pairs
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.flops import peak_flops, query_flops, score_flops, step_flops, train_parts, visible_pairs
+from iadgpt_jax.infer.prefix import lay_out, read
+from iadgpt_jax.infer.question import Questions
 from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.infer.scorer import answer, see
 from iadgpt_jax.models.attention import Lanes, Visibility, sees
 from iadgpt_jax.models.config import preset
 from iadgpt_jax.models.iadgpt import IADGPT
@@ -20,7 +26,7 @@ from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create
 from iadgpt_jax.train.step import make_train_step
-from tests.small_iadgpt import BUDGET, small_config
+from tests.small_iadgpt import BUDGET, SIDE, small_config
 
 CONFIG = small_config(vision={"full_blocks": (2, 5, 8, 11), "depth": 12}, language={"depth": 8})
 FLAT = RowShape(slots=160, images=4, patches=BUDGET, maps=2, keyword_rows=8, targets=24, mask_side=16)
@@ -67,6 +73,28 @@ def test_scoring_counts_as_the_formula_says():
     score = make_score(IADGPT(CONFIG), LANED.lanes, 1, 2)
     expected = score_flops(CONFIG, LANED, ROWS, pairs=computed_pairs(LANED))
     assert traced_flops(score, params, blank(LANED)) == pytest.approx(expected, rel=0.01)
+
+
+def test_scoring_against_references_read_before_counts_as_the_formula_says():
+    """The query's vision and lane, and its attention to the prefix, of which the trace counts every pair."""
+    model, encoder = IADGPT(CONFIG), Encoder(CONFIG, tiny_tokenizer())
+    params = jax.eval_shape(lambda: init_params(CONFIG, jax.random.key(0)))
+    blank = np.zeros((SIDE * 28, SIDE * 28, 3), np.uint8)
+    laid = lay_out([blank] * 3, 1.0, encoder)
+    cache = jax.eval_shape(lambda p: read(model, p, laid.rows), params)
+    patches, question = Questions(encoder)([blank] * 2, 2)
+
+    def score(params, cache):
+        tokens = see(model, params, patches, question.grid)
+        return answer(model, (1, 2), "probability", params, cache, laid.limits[-1:], laid.starts[-1:], tokens, question)
+
+    lane = dataclasses.replace(
+        FLAT, slots=question.tokens.shape[1], images=1, maps=1, keyword_rows=question.map_rows.shape[1], targets=1
+    )
+    slots, prefix = lane.slots, int(laid.limits[-1])
+    expected = query_flops(CONFIG, lane, 2, prefix, pairs=slots * (slots + prefix))
+    assert traced_flops(score, params, cache) == pytest.approx(expected, rel=0.01)
+    assert query_flops(CONFIG, lane, 2, prefix) < expected, "of its own slots a query sees half"
 
 
 def test_rematerialisation_is_no_progress():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.sources.sample import Source
@@ -13,10 +14,12 @@ from iadgpt_jax.evaluate.metrics import summarize
 from iadgpt_jax.evaluate.protocol import CategoryPlan, Scored, Setting, draw_plans, measure, run
 from iadgpt_jax.infer.load import trained_dtype
 from iadgpt_jax.infer.scorer import Scorer
+from iadgpt_jax.models.attention import Kernels, choose
 from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.sharding import ShardingRules, parts
 from iadgpt_jax.train.checkpoint import LoadedModel
 
-AT_ONCE = 24  # queries scored together, each at all shot counts
+AT_ONCE = 24  # queries a device scores together, each at all shot counts
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,16 @@ class Evaluator:
 
     def __init__(
         self, loaded: LoadedModel, shots: Sequence[int], *, at_once: int = AT_ONCE, ratio: float = 1.0,
-        dtype: str | None = None,
+        dtype: str | None = None, mesh: Mesh | None = None,
     ):  # fmt: skip
-        """`ratio` r of compression. `dtype` of computing; default: that of training."""
-        self.loaded, self.shots, self.at_once, self.ratio = loaded, tuple(shots), at_once, ratio
+        """`ratio` r of compression. `dtype` of computing; default: that of training. `mesh` is where the model was
+        loaded, default: one device; each device scores `at_once` queries together."""
+        self.loaded, self.shots, self.ratio = loaded, tuple(shots), ratio
         self.encoder = Encoder(loaded.config, loaded.tokenizer)
-        self.model = IADGPT(loaded.config, jnp.dtype(dtype or trained_dtype(loaded)))
+        kind, rules = jnp.dtype(dtype or trained_dtype(loaded)), ShardingRules()
+        kernels = Kernels() if mesh is None else choose("auto", mesh, rules, kind)
+        self.at_once = at_once if mesh is None else at_once * parts(mesh, rules.batch)
+        self.model = IADGPT(loaded.config, kind, kernels=kernels)
         self.scorer = self._scorer(loaded.params)
 
     def _scorer(self, params) -> Scorer:

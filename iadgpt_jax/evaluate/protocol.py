@@ -126,7 +126,7 @@ def run(
     if any([plan.queries for plan in setting.plans] != pool for setting in settings):
         raise ValueError("settings that run together must ask about the same queries")
     longest = max(len(queries) for queries in pool)
-    room = -(-longest // -(-longest // most))  # batches of one size, as full as can be
+    room = scorer.room(-(-longest // -(-longest // most)))  # batches of one size, as full as can be
     batches = [(c, queries[at : at + room]) for c, queries in enumerate(pool) for at in range(0, len(queries), room)]
 
     def load(batch):

@@ -103,7 +103,7 @@ class Inspector:
             )
         shared = self._squares(references)
         prefix, queries = self._prefix(shared), several(queries)
-        room = bucket(min(len(queries), QUERIES_AT_ONCE))
+        room = self._scorer.room(bucket(min(len(queries), QUERIES_AT_ONCE)))
 
         def read(start: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
             pictures = [photograph(query) for query in queries[start : start + room]]

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import jax
 import numpy as np
 
 from iadgpt_jax.data.chat import HEADER
@@ -69,9 +68,6 @@ def lay_out(references: Sequence[np.ndarray], ratio: float, encoder: Encoder) ->
 def read(model: IADGPT, params: dict, rows: Rows) -> tuple[Cache | None, Cache]:
     """The keys and values of a row of references."""
     return model.apply({"params": params}, rows, method=IADGPT.prefill)[1]
-
-
-read_once = jax.jit(read, static_argnums=0)
 
 
 class RecentPrefixes:

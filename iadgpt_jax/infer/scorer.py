@@ -8,6 +8,9 @@
 Numbers are those of whole prompts. Nothing waits for the device: results are arrays to come, so a caller who fetches
 them late keeps it busy. Each size of references, and of query batches, compiles once.
 
+On a mesh (that of the model's kernels) parameters lie as they were loaded, queries are split over the devices, and
+every device has the references.
+
 Suffixes: Q queries of a batch, K shot counts, C slots of a lane, N merged tokens of an image, E width.
 """
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +28,13 @@ import numpy as np
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read_once
+from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.models.iadgpt import IADGPT, take_slots
 from iadgpt_jax.models.language import LayerInput, MapRows
 from iadgpt_jax.models.prefixed import AfterPrefix
+from iadgpt_jax.sharding import ShardingRules, parts, replicated, rows_sharding
+from iadgpt_jax.train.tpu_options import compiler_options
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,15 @@ class Scorer:
         if not model.config.taps:
             raise InputError(f"model {model.config.name!r} carries no anomaly maps (taps=False), so it cannot inspect")
         self.model, self.params, self.encoder, self.map_space = model, params, encoder, map_space
+        self.mesh, self.rules = model.kernels.mesh, model.kernels.rules
+        self._run = compiled(self.mesh, self.rules)
         self.questions = Questions(encoder, question)
         self.words = tuple(encoder.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
+
+    def room(self, count: int) -> int:
+        """The places a batch of `count` queries takes: as many on every device."""
+        devices = 1 if self.mesh is None else parts(self.mesh, self.rules.batch)
+        return -(-count // devices) * devices
 
     def lay_out(self, references: Sequence[np.ndarray], ratio: float = 1.0) -> PrefixRows:
         """The host's part of `prefill`, for a thread of its own."""
@@ -61,18 +74,21 @@ class Scorer:
         """Read ordered references uint8[H, W, 3], none or more; of all but the first the share `ratio` of tokens stays
         (paper eq. 9)."""
         laid = references if isinstance(references, PrefixRows) else self.lay_out(references, ratio)
-        return Prefix(read_once(self.model, self.params, laid.rows), laid.limits, laid.starts)
+        rows = laid.rows if self.mesh is None else jax.device_put(laid.rows, replicated(self.mesh))
+        return Prefix(self._run.read(self.model, self.params, rows), laid.limits, laid.starts)
 
     def see(self, queries: Sequence[np.ndarray] | tuple[np.ndarray, Question], room: int | None = None) -> Seen:
-        """Queries uint8[H, W, 3] through the vision tower, in a batch of `room` places (default: as many as queries).
-        They may come laid out by `questions`."""
-        count = room = room or len(queries)
+        """Queries uint8[H, W, 3] through the vision tower, in a batch of `room` places (default: `self.room`). They may
+        come laid out by `questions`, for as many places."""
         if isinstance(queries, tuple) and isinstance(queries[-1], Question):
             patches, question = queries
+            count = room or len(patches)
         else:
             count = len(queries)
-            patches, question = self.questions(queries, room)
-        return Seen(question, _see(self.model, self.params, patches, question.grid), count)
+            patches, question = self.questions(queries, room or self.room(count))
+        if self.mesh is not None:
+            patches, question = jax.device_put((patches, question), rows_sharding(self.mesh, self.rules))
+        return Seen(question, self._run.see(self.model, self.params, patches, question.grid), count)
 
     def score(
         self, prefix: Prefix, queries: Seen | Sequence[np.ndarray], shots: Sequence[int] | None = None
@@ -86,20 +102,52 @@ class Scorer:
         shots = [prefix.references] if shots is None else list(shots)
         if max(shots) > prefix.references:
             raise ValueError(f"{max(shots)} shots asked of a prefix of {prefix.references} references")
-        return _answer(
+        return self._run.answer(
             self.model, self.words, self.map_space, self.params, prefix.cache, prefix.limits[shots],
             prefix.starts[shots], seen.tokens, seen.question,
         )  # fmt: skip
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _see(model: IADGPT, params, patches, grid):
+class Compiled(NamedTuple):
+    """The three functions a scorer runs: `read` of infer/prefix.py, `see` and `answer`."""
+
+    read: jax.stages.Wrapped
+    see: jax.stages.Wrapped
+    answer: jax.stages.Wrapped
+
+
+@functools.cache
+def compiled(mesh: jax.sharding.Mesh | None, rules: ShardingRules) -> Compiled:
+    """They compile once per process, whatever the scorer."""
+    if mesh is None:
+        return Compiled(
+            jax.jit(read, static_argnums=0), jax.jit(see, static_argnums=0), jax.jit(answer, static_argnums=(0, 1, 2))
+        )
+    jit = functools.partial(jax.jit, compiler_options=compiler_options(mesh))
+    rows = rows_sharding(mesh, rules)
+    return Compiled(
+        jit(lambda model, *args: on_all(read(model, *args), mesh, rules), static_argnums=0),
+        jit(see, static_argnums=0, out_shardings=rows),
+        jit(answer, static_argnums=(0, 1, 2), out_shardings=rows),
+    )
+
+
+def on_all(cache: Any, mesh: jax.sharding.Mesh, rules: ShardingRules) -> Any:
+    """Keys and values [..., P, K, D] for every device, its own heads of them."""
+
+    def pin(x):
+        axes = (*(None,) * (x.ndim - 2), "kv", None)
+        return jax.lax.with_sharding_constraint(x, rules.sharding(mesh, axes, x.shape))
+
+    return jax.tree.map(pin, cache)
+
+
+def see(model: IADGPT, params, patches, grid):
     """patches uint8[Q, P, 3·patch²], grid int32[Q, 2] -> tokens [Q, N, E] in raster order."""
     return model.apply({"params": params}, patches, grid, method=lambda m, p, g: m.vision(p, g)[0])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _answer(model: IADGPT, words: tuple[int, int], map_space: str, params, cache, limits, starts, tokens, question):
+def answer(model: IADGPT, words: tuple[int, int], map_space: str, params, cache, limits, starts, tokens, question):
     """limits, starts int32[K]; tokens [Q, N, E] -> (scores float32[Q, K], maps float32[Q, K, N])."""
     hidden, logit_maps, probability_maps = model.apply(
         {"params": params}, cache, limits, starts, tokens, question, method=_lanes

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from iadgpt_jax.data.pack import RowShape, pack
-from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.models.attention import Lanes, choose
 from iadgpt_jax.models.config import ModelConfig
 from iadgpt_jax.models.iadgpt import IADGPT, Rows
 from iadgpt_jax.models.initialize import init_params, logical_axes
-from iadgpt_jax.sharding import ShardingRules, replicated, rows_sharding, tree_shardings
+from iadgpt_jax.sharding import ShardingRules, replicated, rows_sharding
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
 from iadgpt_jax.train.state import TrainState, create, state_shardings
@@ -43,7 +42,7 @@ def build_training(
     config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules, params: Any | None = None
 ) -> Training:
     """The stage that `config` (configs/common.py) describes. params: what it starts from, if it is known already."""
-    model, shape = _model(config, model_config, mesh, rules, config.remat), row_shape(config)
+    model, shape = _model(config, model_config, mesh, rules), row_shape(config)
     rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
     optimizer = make_optimizer(
         rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments")}
@@ -67,26 +66,7 @@ def build_training(
         compiler_options=compiler_options(mesh),
     )  # fmt: skip
     first = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)
-    return Training(model, shape, first, _placed(shapes, shardings), batch, step)
-
-
-def build_scoring(
-    config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules
-) -> tuple[jax.stages.Wrapped, Any, RowShape, NamedSharding]:
-    """(jitted (params, rows) -> (scores, maps), abstract parameters in the dtype they are computed in, shape of a row,
-    how rows lie on the mesh)."""
-    model, shape = _model(config, model_config, mesh, rules, remat="none"), row_shape(config)
-    axes = logical_axes(model_config)
-    params = jax.eval_shape(lambda: init_params(model_config, jax.random.key(0)))
-    shardings = tree_shardings(mesh, rules, axes, params)
-    params = _placed(params, shardings, model.dtype)
-    batch = rows_sharding(mesh, rules)
-    space = "probability" if config.map_space == "none" else config.map_space
-    score = make_score(model, shape.lanes, 0, 1, space)
-    scoring = jax.jit(
-        score, in_shardings=(shardings, batch), out_shardings=batch, compiler_options=compiler_options(mesh)
-    )  # fmt: skip
-    return scoring, params, shape, batch
+    return Training(model, shape, first, placed(shapes, shardings), batch, step)
 
 
 def abstract_rows(shape: RowShape, rows: int, model_config: ModelConfig, sharding: NamedSharding) -> Rows:
@@ -103,13 +83,14 @@ def row_shape(config) -> RowShape:
     )
 
 
-def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules, remat: str) -> IADGPT:
+def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules) -> IADGPT:
     dtype = jnp.dtype(config.dtype)
     kernels = choose(config.attention, mesh, rules, dtype)
-    return IADGPT(model_config, dtype, remat, kernels, config.scan_unroll)
+    return IADGPT(model_config, dtype, config.remat, kernels, config.scan_unroll)
 
 
-def _placed(shapes, shardings, dtype: jnp.dtype | None = None):
+def placed(shapes, shardings, dtype: jnp.dtype | None = None):
+    """A tree of ShapeDtypeStructs with these shardings."""
     return jax.tree.map(
         lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=at), shapes, shardings
     )

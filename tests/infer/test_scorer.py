@@ -15,12 +15,13 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer import scorer as scorer_module
 from iadgpt_jax.infer.prefetch import prefetch
-from iadgpt_jax.infer.prefix import read_once
 from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.infer.scorer import Scorer
+from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.iadgpt import IADGPT, Rows
+from iadgpt_jax.models.initialize import logical_axes
+from iadgpt_jax.sharding import ShardingRules, make_mesh, tree_shardings
 from tests.small_iadgpt import BUDGET, SIDE, draw_image, lively_params, small_config
 
 POSITIONS = ("qwen", "aligned")
@@ -111,9 +112,10 @@ def test_a_padded_prefix_is_the_bare_one(pictures):
     scorer = make_scorer()
     references = [*pictures[0], pictures[0][0][::-1]]
     prefix = scorer.prefill(references, 0.4)
-    before = read_once._cache_size()
+    read = scorer._run.read
+    before = read._cache_size()
     six = scorer.prefill([*references, pictures[0][1][::-1]], 0.4)
-    assert read_once._cache_size() == before and six.limits[5] == prefix.limits[5]
+    assert read._cache_size() == before and six.limits[5] == prefix.limits[5]
     scores, maps = scorer.score(prefix, pictures[1][:1])
     assert_same(scores[:, 0], maps[:, 0], whole_prompts(scorer, references, pictures[1][:1], 0.4))
 
@@ -138,11 +140,35 @@ def test_the_second_batch_compiles_nothing_and_reads_no_reference(scorer, pictur
     queries = [queries[0]] * 3
     prefix = scorer.prefill(references)
     scorer.score(prefix, scorer.see(queries, room=4), (1, 2))
-    jitted = (read_once, scorer_module._see, scorer_module._answer)
-    before = [function._cache_size() for function in jitted]
+    before = [function._cache_size() for function in scorer._run]
     other = scorer.prefill(references[::-1])
     scorer.score(other, scorer.see([queries[0][::-1]], room=4), (2, 4))
-    assert [function._cache_size() for function in jitted] == before
+    assert [function._cache_size() for function in scorer._run] == before
+
+
+@pytest.mark.parametrize("sizes", [(4, 1, 1), (2, 4, 1), (1, 2, 2)], ids=str)
+def test_on_a_mesh_scores_are_those_of_one_device(pictures, sizes):
+    """Queries split, parameters split, references everywhere; and a second batch compiles nothing."""
+    references, queries = pictures
+    alone = make_scorer()
+    expected = alone.score(alone.prefill(references, 0.4), queries, (0, 1, 4))
+    mesh, rules = make_mesh(*sizes, jax.devices()[: int(np.prod(sizes))]), ShardingRules()
+    config = small_config()
+    shardings = tree_shardings(mesh, rules, logical_axes(config), alone.params)
+    model = IADGPT(config, kernels=choose("auto", mesh, rules, np.float32))
+    scorer = Scorer(model, jax.device_put(alone.params, shardings), alone.encoder)
+    devices = sizes[0] * sizes[1]
+    room = scorer.room(len(queries))
+    assert room == devices * -(-len(queries) // devices)
+    for order in (1, -1):
+        before = [function._cache_size() for function in scorer._run]
+        seen = scorer.see(queries[::order])
+        scores, maps = scorer.score(scorer.prefill(references, 0.4), seen, (0, 1, 4))
+        assert scores.shape == (room, 3) and len(seen.tokens.sharding.device_set) == mesh.size
+        assert scores.addressable_shards[0].data.shape == (room // devices, 3), "split by queries"
+        np.testing.assert_allclose(scores[: len(queries)][::order], expected[0], **CLOSE)
+        np.testing.assert_allclose(maps[: len(queries)][::order], expected[1], **CLOSE)
+    assert [function._cache_size() for function in scorer._run] == before
 
 
 def test_more_shots_than_references_are_refused(scorer, pictures):

@@ -49,12 +49,31 @@ def test_a_training_step_compiles_for_a_slice(tmp_path):
     assert "MFU" in done.stdout
 
 
+@pytest.mark.slow
+@WITH_LIBTPU
+def test_scoring_compiles_for_a_slice(tmp_path):
+    """Eight queries on four chips against two references that were read before; the parameters travel."""
+    out = tmp_path / "report.json"
+    done = compile_py(
+        "--config=configs/stage3.py:tiny", "--topology=v5e:2x2", f"--out={out}", "--config.mesh.fsdp=4", "--score",
+        "--config.mesh.data=1", "--queries=2", "--shots=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(out.read_text())
+    assert (report["step"], report["rows"], report["shots"], report["images"]) == ("score", 8, 2, 1)
+    assert 2 * 16 < report["prefix"] and 16 < report["slots"] < report["prefix"]
+    assert 0.9 < report["flops_ratio"] < 1.5 and report["collectives"]["all-gather"]["bytes"] > 0
+    assert not report["unknown_loops"] and not report["unknown_kernels"]
+    assert "score step on v5e:2x2" in done.stdout
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ([], "nothing to compile: pass --config"),
         (["--config=configs/stage3.py:tiny", "--topology=v5e:2x2", "extra"], "unknown arguments extra"),
         (["--config=configs/stage3.py:7b", "--topology=v5e"], "no slice 'v5e'"),
+        (["--config=configs/stage3.py:7b", "--topology=v5p:2x2x4", "--score", "--queries=-1"], "at least one query"),
         (["--table", "--docs=nowhere.md"], "nowhere.md has no place for the tables"),
     ],
 )

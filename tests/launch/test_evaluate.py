@@ -83,6 +83,15 @@ def test_the_protocol_is_enough_to_repeat_the_numbers(folder, written):
     assert found["pixel_auroc"] == pytest.approx(np.mean(pixel), abs=1e-4)  # rounding may swap nearly equal pixels
 
 
+@pytest.mark.slow
+def test_weights_laid_over_two_devices_change_nothing(folder, written):
+    evaluate.main(arguments(folder, "--shots=1,2", "--seeds=2", "--fsdp=2"))
+    split, alone = json.loads((folder / "out/metrics.json").read_text())["shots"], written[0]["shots"]
+    for shots, metric in ((shots, metric) for shots in alone for metric in ("image_auroc", "pixel_auroc")):
+        # Rounding may swap nearly equal scores: one pair of images, or some of pixels.
+        assert split[shots][metric]["mean"] == pytest.approx(alone[shots][metric]["mean"], abs=1e-3)
+
+
 def mask_of(folder, key: str) -> np.ndarray:
     if "good" in key:
         return np.zeros((SIDE, SIDE), np.uint8)
@@ -107,6 +116,7 @@ def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
         (["--checkpoint=nowhere"], "no checkpoint at nowhere"),
         (["--checkpoint={folder}/data"], "is no checkpoint"),
         (["--categories=gear"], "no category gear; it has bolt, nut"),
+        (["--fsdp=9"], "--fsdp=9: choose from 1 to the 8 devices of this machine"),
         (["--shots=9"], "bolt of data cannot be evaluated at 9 shots"),
         (["--shots=one"], "--shots=one"),
         (["--shots=0"], "--shots=0"),

@@ -109,11 +109,12 @@ def test_full_attention_inside_images(kernel):
     assert_equal([np.asarray(x) for x in ours], theirs, "float32", valid)
 
 
-def test_splash_on_a_mesh_is_splash_on_one_device():
-    """Rows over data, heads over tensor."""
-    seen = visibility()
+@pytest.mark.parametrize("rows", [2, 1])
+def test_splash_on_a_mesh_is_splash_on_one_device(rows):
+    """Rows over data, heads over tensor; a single row, such as one of references, is every device's."""
+    seen = jax.tree.map(lambda x: x[:rows], visibility())
     mesh = make_mesh(2, 1, 2, devices=jax.devices()[:4])
-    q, k, v, toward = inputs("float32")
+    q, k, v, toward = (x[:rows] for x in inputs("float32"))
     alone, spread = (
         jax.jit(lambda *x, kernels=kernels: both_ways(kernels.rows(jax.tree.map(jnp.asarray, seen), None), *x))(
             q, k, v, toward

@@ -14,6 +14,7 @@ Suffixes: B rows, S slots, H heads, K KV heads, D head width, n tiles per side, 
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ from jax.sharding import Mesh
 
 from iadgpt_jax.models.attention.visibility import Visibility, sees
 from iadgpt_jax.models.remat import CONTEXT
-from iadgpt_jax.sharding import ShardingRules
+from iadgpt_jax.sharding import ShardingRules, parts
 
 LANE = 128  # a TPU register's width: tiles are multiples of it
 NOBODY, MIXED, EVERYBODY = 0, 1, 2  # the kernel's own numbers
@@ -40,15 +41,17 @@ class Setting(NamedTuple):
     block: int
     interpret: bool
 
-    def per_device(self, function, inputs, output):
-        """The function of one device's part; arrays are named by logical axes."""
+    def per_device(self, function, inputs, output, batch: int):
+        """The function of one device's part; arrays are named by logical axes. A `batch` that does not divide by the
+        devices, such as one row of references, is computed by every one of them."""
         if self.mesh is None or self.mesh.size == 1:
             return function
-        specs = tuple(self.rules.spec(axes) for axes in inputs)
+        rules = self.rules
+        if batch % parts(self.mesh, rules.batch):
+            rules = replace(rules, batch=None)
+        specs = tuple(rules.spec(axes) for axes in inputs)
         # The kernel does not say along which axes its outputs vary, so that cannot be checked.
-        return jax.shard_map(
-            function, mesh=self.mesh, in_specs=specs, out_specs=self.rules.spec(output), check_vma=False
-        )
+        return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=rules.spec(output), check_vma=False)
 
 
 def tiling(slots: int, block: int) -> tuple[int, int]:
@@ -74,7 +77,8 @@ class SplashRows:
         queries, keys = ("batch", None, "heads", None), ("batch", None, "kv", None)
         tiles = ("batch", None, None, None, None), ("batch", None, None)
         run = functools.partial(_rows, interpret=self.setting.interpret)
-        return self.setting.per_device(run, (queries, keys, keys, *tiles), queries)(q, k, v, self.bits, self.kinds)
+        per_device = self.setting.per_device(run, (queries, keys, keys, *tiles), queries, len(q))
+        return per_device(q, k, v, self.bits, self.kinds)
 
 
 def plan_rows(visibility: Visibility, setting: Setting) -> SplashRows:
@@ -149,7 +153,7 @@ class SplashImages:
         """q, k, v[N, P, H, D] -> [N, P, H, D]."""
         axes = ("batch", None, "vision_heads", None)
         run = functools.partial(_images, block=self.setting.block, interpret=self.setting.interpret)
-        return self.setting.per_device(run, (axes, axes, axes, ("batch", None)), axes)(q, k, v, self.valid)
+        return self.setting.per_device(run, (axes, axes, axes, ("batch", None)), axes, len(q))(q, k, v, self.valid)
 
 
 def _images(q, k, v, valid, *, block, interpret):

@@ -18,6 +18,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import resize_square
@@ -35,7 +36,9 @@ from iadgpt_jax.infer.photograph import Photograph, photograph, several
 from iadgpt_jax.infer.prefetch import prefetch
 from iadgpt_jax.infer.prefix import RecentPrefixes
 from iadgpt_jax.infer.scorer import Scorer
+from iadgpt_jax.models.attention import Kernels, choose
 from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.sharding import ShardingRules
 from iadgpt_jax.train.checkpoint import LoadedModel
 
 QUERIES_AT_ONCE = 8
@@ -50,10 +53,13 @@ class Inspector:
 
     ratio: share of tokens kept of every reference but the first (paper eq. 9); 1.0 keeps all. side: the square to
     which inspected images are squashed; default: the one of training. dtype: of computing; default: that of training.
+    mesh: the devices the model was loaded onto, where it is too large for one (`sharding.make_mesh`; answers come
+    fastest with all of them along its tensor axis).
     """
 
     def __init__(
-        self, loaded: LoadedModel, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None
+        self, loaded: LoadedModel, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None,
+        mesh: Mesh | None = None,
     ):  # fmt: skip
         self.config, self.tokenizer, self.info = loaded.config, loaded.tokenizer, loaded.info
         unit = self.config.vision.patch * self.config.vision.merge
@@ -64,7 +70,8 @@ class Inspector:
             raise InputError(f"side is {self.side} pixels; choose a multiple of {unit}")
         self.ratio = ratio
         kind = jnp.dtype(dtype or trained_dtype(loaded))
-        self.model = IADGPT(self.config, kind)
+        kernels = Kernels() if mesh is None else choose("auto", mesh, ShardingRules(), kind)
+        self.model = IADGPT(self.config, kind, kernels=kernels)
         self.params = lowered(loaded.params, kind)
         self.encoder = Encoder(self.config, self.tokenizer)
         special = self.config.tokens
@@ -76,10 +83,11 @@ class Inspector:
 
     @classmethod
     def load(
-        cls, checkpoint: str | Path, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None
-    ) -> Inspector:
+        cls, checkpoint: str | Path, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None,
+        mesh: Mesh | None = None,
+    ) -> Inspector:  # fmt: skip
         """From a training workdir, one step of it, or a Hugging Face directory. Raises InputError, in one line."""
-        return cls(load_any(checkpoint), ratio=ratio, side=side, dtype=dtype)
+        return cls(load_any(checkpoint, mesh), ratio=ratio, side=side, dtype=dtype, mesh=mesh)
 
     # ---- Inspection ----
 

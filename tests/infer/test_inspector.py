@@ -20,6 +20,7 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer import load
 from iadgpt_jax.infer.buckets import bucket, row_shape
 from iadgpt_jax.infer.load import load_any
+from iadgpt_jax.sharding import make_mesh
 from iadgpt_jax.train import checkpoint
 from iadgpt_jax.train.checkpoint import LoadedModel, save_model
 from tests.small_iadgpt import lively_params, small_config, small_encoder
@@ -88,6 +89,25 @@ def test_many_queries_give_what_each_gives_alone(inspector, photographs):
         np.testing.assert_allclose(result.score, alone.score, **CLOSE)
         np.testing.assert_allclose(result.map, alone.map, **CLOSE)
         assert result.explanation == alone.explanation != ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(1, 1, 2), (1, 2, 2)], ids=str)
+def test_laid_over_a_mesh_it_inspects_and_answers_the_same(inspector, photographs, tmp_path, sizes):
+    """Loaded onto the mesh from a file; scores, maps, explanations, answers and a stream."""
+    save_model(tmp_path, inspector.params, inspector.config, inspector.tokenizer, INFO)
+    mesh = make_mesh(*sizes, jax.devices()[: int(np.prod(sizes))])
+    spread = Inspector.load(tmp_path, mesh=mesh)
+    assert not spread.params["language"]["groups"]["tapped"]["mlp"]["up"]["kernel"].is_fully_replicated
+    results = [one.inspect_many(photographs[:3], photographs[3:5]) for one in (spread, inspector)]
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours.score, theirs.score, **CLOSE)
+        np.testing.assert_allclose(ours.map, theirs.map, **CLOSE)
+        assert (ours.answer, ours.explanation) == (theirs.answer, theirs.explanation)
+    asked = "What is wrong?", photographs[0], photographs[1:2]
+    assert spread.ask(*asked, max_new=8) == inspector.ask(*asked, max_new=8)
+    chat = [{"role": "user", "content": [{"type": "image", "image": photographs[0]}, {"type": "text", "text": "Why?"}]}]
+    assert "".join(spread.stream(chat, max_new=8)) == inspector.chat(chat, max_new=8)
 
 
 def test_references_are_read_once_as_long_as_they_are_among_the_last_few(loaded, photographs, monkeypatch):

@@ -1,9 +1,9 @@
 """Keeps XLA from handing sums to a CPU library that gets some of them wrong.
 
-jaxlib 0.10 and 0.11 hand reductions on a CPU to YNNPACK. Where what is summed was broadcast before, several threads
-then add into one place without waiting for each other: the squares of a [2, 588, 32] array of two equal halves, as the
-norm of a gradient of the patch embedding sums them, came out half too large in most calls. XLA's own reductions are
-right, and as fast here; the library's matrix products are right and stay.
+jaxlib 0.10.2, and by public reports 0.11, hands reductions on a CPU to YNNPACK. Where what is summed was broadcast
+before, several threads then add into one place without waiting for each other: the squares of a [2, 588, 32] array of
+two equal halves, as the norm of a gradient of the patch embedding sums them, came out half too large in most calls.
+XLA's own reductions are right, and as fast here; the library's matrix products are right and stay.
 """
 
 from __future__ import annotations

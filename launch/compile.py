@@ -73,12 +73,14 @@ def compile_step(config, topology: str, slices: int = 1) -> dict:
 
 
 def compile_scoring(config, topology: str, slices: int, shots: int, queries: int) -> dict:
-    """The same on scoring so many queries per device; "rows" is all of them, "prefix" the slots of their references."""
+    """The same on scoring so many queries per device (0: as many as evaluation does). "rows" is all of them, "prefix"
+    the slots of their references."""
     # With the encoder and the procedural products' words, which training steps do not need.
     from iadgpt_jax.ahead.scoring import build_scoring
+    from iadgpt_jax.evaluate.evaluator import AT_ONCE
 
     chip, mesh, rules, model_config = slice_of(config, topology, slices)
-    scoring = build_scoring(config, model_config, mesh, rules, tokenizer(), shots, queries)
+    scoring = build_scoring(config, model_config, mesh, rules, tokenizer(), shots, queries or AT_ONCE)
     about = described(config, "score", topology, slices, scoring.shape)
     about |= {"rows": scoring.queries, "remat": "none", "shots": shots, "prefix": scoring.prefix}
     # Full images are all that splash sees here: lanes attend by plain products.
@@ -132,7 +134,7 @@ def main(argv) -> None:
         compare_shots()
         return
     asked = _CONFIG.value, _TOPOLOGY.value, _SLICES.value
-    scoring = _SHOTS.value or 4, _QUERIES.value or 24
+    scoring = _SHOTS.value or 4, _QUERIES.value
     report = compile_scoring(*asked, *scoring) if _SCORE.value else compile_step(*asked)
     print("\n".join(report_lines(report)))
     write(report)
@@ -140,7 +142,7 @@ def main(argv) -> None:
 
 
 def compare_shots() -> None:
-    # With the encoder and the procedural products' words, which nothing else here needs.
+    # With the encoder and the procedural products' words, which training steps do not need.
     from iadgpt_jax.ahead.shots import compare, configured, shots_lines
 
     queries = _QUERIES.value or 6

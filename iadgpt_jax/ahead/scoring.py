@@ -21,7 +21,7 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.flops import query_flops
 from iadgpt_jax.infer.prefix import lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
-from iadgpt_jax.infer.scorer import answer, see
+from iadgpt_jax.infer.scorer import answer, on_all, see
 from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.config import ModelConfig
 from iadgpt_jax.models.iadgpt import IADGPT
@@ -67,8 +67,7 @@ def build_scoring(
     blank = np.zeros((config.image_side, config.image_side, 3), np.uint8)
     laid = lay_out([blank] * shots, 1.0, encoder)
     cache = jax.eval_shape(lambda p, rows: read(IADGPT(model_config, dtype), p, rows), params, laid.rows)
-    heads = jax.tree.map(lambda x: rules.sharding(mesh, (*(None,) * (x.ndim - 2), "kv", None), x.shape), cache)
-    cache = placed(cache, heads)
+    cache = placed(cache, on_all(cache, mesh, rules))
 
     # ---- Queries, split over the devices ----
     patches, question = Questions(encoder)([blank], 1)

@@ -14,7 +14,7 @@ from iadgpt_jax.evaluate.metrics import summarize
 from iadgpt_jax.evaluate.protocol import CategoryPlan, Scored, Setting, draw_plans, measure, run
 from iadgpt_jax.infer.load import trained_dtype
 from iadgpt_jax.infer.scorer import Scorer
-from iadgpt_jax.models.attention import Kernels, choose
+from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.sharding import ShardingRules, parts
 from iadgpt_jax.train.checkpoint import LoadedModel
@@ -43,9 +43,8 @@ class Evaluator:
         self.loaded, self.shots, self.ratio = loaded, tuple(shots), ratio
         self.encoder = Encoder(loaded.config, loaded.tokenizer)
         kind, rules = jnp.dtype(dtype or trained_dtype(loaded)), ShardingRules()
-        kernels = Kernels() if mesh is None else choose("auto", mesh, rules, kind)
         self.at_once = at_once if mesh is None else at_once * parts(mesh, rules.batch)
-        self.model = IADGPT(loaded.config, kind, kernels=kernels)
+        self.model = IADGPT(loaded.config, kind, kernels=choose("auto", mesh, rules, kind))
         self.scorer = self._scorer(loaded.params)
 
     def _scorer(self, params) -> Scorer:

@@ -36,7 +36,7 @@ from iadgpt_jax.infer.photograph import Photograph, photograph, several
 from iadgpt_jax.infer.prefetch import prefetch
 from iadgpt_jax.infer.prefix import RecentPrefixes
 from iadgpt_jax.infer.scorer import Scorer
-from iadgpt_jax.models.attention import Kernels, choose
+from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.iadgpt import IADGPT
 from iadgpt_jax.sharding import ShardingRules
 from iadgpt_jax.train.checkpoint import LoadedModel
@@ -70,8 +70,7 @@ class Inspector:
             raise InputError(f"side is {self.side} pixels; choose a multiple of {unit}")
         self.ratio = ratio
         kind = jnp.dtype(dtype or trained_dtype(loaded))
-        kernels = Kernels() if mesh is None else choose("auto", mesh, ShardingRules(), kind)
-        self.model = IADGPT(self.config, kind, kernels=kernels)
+        self.model = IADGPT(self.config, kind, kernels=choose("auto", mesh, ShardingRules(), kind))
         self.params = lowered(loaded.params, kind)
         self.encoder = Encoder(self.config, self.tokenizer)
         special = self.config.tokens

@@ -125,21 +125,21 @@ def compiled(mesh: jax.sharding.Mesh | None, rules: ShardingRules) -> Compiled:
         )
     jit = functools.partial(jax.jit, compiler_options=compiler_options(mesh))
     rows = rows_sharding(mesh, rules)
+
+    def read_for_all(model: IADGPT, params, references):
+        cache = read(model, params, references)
+        return jax.lax.with_sharding_constraint(cache, on_all(cache, mesh, rules))
+
     return Compiled(
-        jit(lambda model, *args: on_all(read(model, *args), mesh, rules), static_argnums=0),
+        jit(read_for_all, static_argnums=0),
         jit(see, static_argnums=0, out_shardings=rows),
         jit(answer, static_argnums=(0, 1, 2), out_shardings=rows),
     )
 
 
 def on_all(cache: Any, mesh: jax.sharding.Mesh, rules: ShardingRules) -> Any:
-    """Keys and values [..., P, K, D] for every device, its own heads of them."""
-
-    def pin(x):
-        axes = (*(None,) * (x.ndim - 2), "kv", None)
-        return jax.lax.with_sharding_constraint(x, rules.sharding(mesh, axes, x.shape))
-
-    return jax.tree.map(pin, cache)
+    """Shardings of keys and values [..., P, K, D]: every device has all slots, of its own heads."""
+    return jax.tree.map(lambda x: rules.sharding(mesh, (*(None,) * (x.ndim - 2), "kv", None), x.shape), cache)
 
 
 def see(model: IADGPT, params, patches, grid):

@@ -59,14 +59,17 @@ class Kernels:
         return cudnn.CudnnImages(valid) if self.kind == "cudnn" else valid
 
 
-def choose(kind: str, mesh: Mesh, rules: ShardingRules, dtype: jnp.dtype) -> Kernels:
+def choose(kind: str, mesh: Mesh | None, rules: ShardingRules, dtype: jnp.dtype) -> Kernels:
     """The kernels of config.attention on a mesh: "auto" picks by the platform of its devices and the compute dtype.
+    Without a mesh it is the plain form.
 
     Raises:
       InputError: there is no such kernel, or it cannot run on these devices or in this dtype.
     """
     if kind not in KINDS:
         raise InputError(f"config.attention is {kind!r}: choose one of {', '.join(KINDS)}")
+    if mesh is None and kind in ("auto", "xla"):
+        return Kernels()
     platform = mesh.devices.flat[0].platform
     short = jnp.dtype(dtype).itemsize == 2
     if kind == "auto":

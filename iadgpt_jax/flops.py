@@ -22,7 +22,7 @@ from typing import Protocol
 
 from iadgpt_jax.chips import find_chip
 from iadgpt_jax.models.attention import Lanes
-from iadgpt_jax.models.config import GROUPS, ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, ModelConfig
 
 
 class Shape(Protocol):

@@ -22,9 +22,9 @@ import json
 
 from absl import logging
 
+from iadgpt_jax.checkpoint.load import kind_of
 from iadgpt_jax.data.sources import DATASETS, open_source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
-from iadgpt_jax.infer.load import kind_of
 from iadgpt_jax.progress import progress
 
 
@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise InputError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
 
+    from iadgpt_jax.checkpoint.load import load_any
     from iadgpt_jax.evaluate.evaluator import Evaluator
     from iadgpt_jax.evaluate.protocol import draw_plans
     from iadgpt_jax.evaluate.table import render_table, summary_rows
-    from iadgpt_jax.infer.load import load_any
     from iadgpt_jax.sharding import mesh_of_this_machine
 
     mesh = mesh_of_this_machine(args.fsdp)

@@ -23,12 +23,12 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from iadgpt_jax.checkpoint.load import kind_of
 from iadgpt_jax.data.images import read_image
 from iadgpt_jax.data.tasks.prompts import ANOMALOUS_ANSWER
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.evaluate.heatmap import overlay, save_map_png16
 from iadgpt_jax.infer.inspection import Inspection
-from iadgpt_jax.infer.load import kind_of
 from iadgpt_jax.progress import progress
 
 CALM = 2.0  # the hottest colour lies at least this many times as far from cold as the good examples' own maps reach

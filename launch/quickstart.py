@@ -67,9 +67,9 @@ def main() -> None:
     trained = time.monotonic() - start
 
     # ---- Evaluation, with controls and generated answers ----
+    from iadgpt_jax.checkpoint.load import load_any
     from iadgpt_jax.evaluate.answers import generate_answers
     from iadgpt_jax.evaluate.held_out import evaluate_held_out, gallery
-    from iadgpt_jax.infer.load import load_any
 
     def watch(what):
         return lambda items, total: progress(items, total, f"evaluating {what}:", "batches")
@@ -81,13 +81,11 @@ def main() -> None:
     )
 
     # ---- Export for transformers ----
+    from iadgpt_jax.checkpoint.workdir import TOKENIZER
     from iadgpt_jax.convert.hf_export import export_hf
-    from iadgpt_jax.train.checkpoint import TOKENIZER
 
     export = workdir / "export"
-    note = export_hf(
-        loaded.params, loaded.config, Path(previous) / TOKENIZER, export, info=loaded.info, replace=True
-    )
+    note = export_hf(loaded.params, loaded.config, Path(previous) / TOKENIZER, export, info=loaded.info, replace=True)
     say(f"exported to {export}; note: {note}" if note else f"exported to {export}")
 
     # ---- Results ----

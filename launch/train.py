@@ -20,6 +20,8 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from iadgpt_jax.checkpoint.load import load_any
+from iadgpt_jax.checkpoint.workdir import Checkpoints, finished_steps, read_model_files, write_model_files
 from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import Batches, put
@@ -28,11 +30,9 @@ from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, joined, speaks
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.infer.load import load_any
-from iadgpt_jax.models.config import preset
+from iadgpt_jax.models.qwen2_5_vl.config import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.build import build_training
-from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, read_model_files, write_model_files
 from iadgpt_jax.train.log import TrainLog
 from iadgpt_jax.train.losses import MAP_SPACES
 from iadgpt_jax.train.profile import Profile

@@ -19,9 +19,9 @@ from iadgpt_jax.infer.question import Questions
 from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.infer.scorer import answer, see
 from iadgpt_jax.models.attention import Lanes, Visibility, sees
-from iadgpt_jax.models.config import preset
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.models.qwen2_5_vl.config import preset
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create

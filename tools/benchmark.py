@@ -31,9 +31,7 @@ NAMES = ("train", "train_shared", "score", "generate", "loader", "import")
 WITHIN = ("sharing", "caching")  # both sides are ours
 SIZES = ("tiny", "bench", "3b", "7b")
 # Huge pages, and what is freed is kept: a step takes gigabytes anew, which the system would empty page by page.
-MALLOC = "glibc.malloc." + ":glibc.malloc.".join(
-    ("hugetlb=1", "arena_max=1", "mmap_max=0", f"trim_threshold={2**34}")
-)
+MALLOC = "glibc.malloc." + ":glibc.malloc.".join(("hugetlb=1", "arena_max=1", "mmap_max=0", f"trim_threshold={2**34}"))
 
 
 @clear_errors()

@@ -32,6 +32,7 @@ import numpy as np
 from absl import logging
 from flax.traverse_util import flatten_dict
 
+from iadgpt_jax.checkpoint.workdir import TOKENIZER, find, read_model_files, write_model_files
 from iadgpt_jax.convert.hf_export import EXPORT_DTYPES, export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.convert.memory import Work
@@ -42,7 +43,6 @@ from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.progress import Meter, progress
-from iadgpt_jax.train.checkpoint import TOKENIZER, find, read_model_files, write_model_files
 
 AT_ONCE = 1 << 25  # elements compared at a time
 
@@ -165,7 +165,7 @@ def place_command(flags: argparse.Namespace) -> None:
 
 def verify_command(flags: argparse.Namespace) -> None:
     """Both models on the same images and prompts; the report, and exit status 1 out of tolerance."""
-    from iadgpt_jax.convert.verify import verify
+    from iadgpt_jax.evaluate.parity import verify
 
     report = verify(
         flags.checkpoint,

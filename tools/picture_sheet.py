@@ -15,9 +15,9 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 import cv2
 import numpy as np
 
-from iadgpt_jax.data.sources.procedural import ProceduralSource
-from iadgpt_jax.data.sources.procedural.families import TRAINED, UNSEEN
 from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.procedural import ProceduralSource
+from iadgpt_jax.procedural.families import TRAINED, UNSEEN
 
 _GAP, _NAME = 4, 84  # pixels between pictures, and for the family's name
 _PAPER, _TEXT, _OUTLINE = 255, (70, 74, 82), (255, 30, 70)

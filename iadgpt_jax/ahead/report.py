@@ -84,9 +84,7 @@ def memory_wanted(message: str) -> int | None:
 
 def shard_bytes(tree: Any) -> int:
     """Bytes that one device holds of a tree of ShapeDtypeStructs with shardings."""
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
-    )
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def analyse(

@@ -23,12 +23,12 @@ from iadgpt_jax.infer.prefix import lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.infer.scorer import answer, on_all, see
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.config import ModelConfig
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.initialize import init_params, logical_axes
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
 from iadgpt_jax.sharding import ShardingRules, parts, replicated, rows_sharding, tree_shardings
+from iadgpt_jax.tpu_options import compiler_options
 from iadgpt_jax.train.build import placed
-from iadgpt_jax.train.tpu_options import compiler_options
 
 
 class Scoring(NamedTuple):

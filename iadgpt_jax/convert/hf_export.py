@@ -25,7 +25,7 @@ from iadgpt_jax.convert.tree import Watch, params_to_hf, unwatched
 from iadgpt_jax.convert.twin import copy_twin, twin_section
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
 
 TRAVELS = ("stage", "image_side", "map_space", "imported_from")  # no paths of the machine it was trained on
 EXPORT_DTYPES = {
@@ -53,7 +53,7 @@ def export_hf(
     params: the model's parameter tree, numpy or jax arrays or what lies in a checkpoint (convert/stored.py).
     dtype: a key of EXPORT_DTYPES; None keeps the tree's.
     stock: refuse while the fusion gates are not 0, and ship no twin. replace: an existing `out` may be replaced.
-    info: how it was trained and must be evaluated (train/checkpoint.py); told in the model card, and TRAVELS of it in
+    info: how it was trained and must be evaluated (checkpoint/workdir.py); told in the model card, and TRAVELS of it in
     config.json.
     watch: wraps the parts on their way (convert/tree.py).
     Raises InputError before anything is written.

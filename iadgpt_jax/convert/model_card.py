@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from iadgpt_jax.models.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
 
 CARD = """\
 ---
@@ -74,7 +74,7 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 
 
 def model_card(config: ModelConfig, unlike: str, info: Mapping, twin: bool) -> str:
-    """unlike: what stock transformers will not reproduce, "" if nothing; info: of training (train/checkpoint.py); twin:
+    """unlike: what stock transformers will not reproduce, "" if nothing; info: of training, from model.json; twin:
     whether the PyTorch twin lies beside the weights."""
     if twin:
         torch = TWIN.format(stock=unlike or "stock transformers computes this model, but has no `inspect`")

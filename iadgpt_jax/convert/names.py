@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from iadgpt_jax.convert.layout import Layout
-from iadgpt_jax.models.config import GROUPS, LanguageConfig, ModelConfig, VisionConfig
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, ModelConfig, VisionConfig
 
 GATES = "iadgpt.fusion.gates"  # ours alone: no stock checkpoint has it
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from iadgpt_jax.data.chat import CHAT_TEMPLATE
 from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS
-from iadgpt_jax.models.config import ModelConfig
-from iadgpt_jax.models.vision import IMAGE_MEAN, IMAGE_STD
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",

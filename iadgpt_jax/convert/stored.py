@@ -2,7 +2,7 @@
 
 Writing: a tree of `Pending` leaves goes through Orbax like any tree, but each leaf is computed chunk by chunk while it
 is written. Reading: `open_params` gives a tree of `StoredLeaf`s that are sliced on disk. What lies there is an ordinary
-checkpoint either way, which train/checkpoint.py restores onto any mesh.
+checkpoint either way, which checkpoint/workdir.py restores onto any mesh.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from flax.traverse_util import unflatten_dict
 
+from iadgpt_jax.checkpoint.workdir import STEPS
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.train.checkpoint import STEPS
 
 CHUNK_BYTES = 256 << 20
 ITEM = "params"

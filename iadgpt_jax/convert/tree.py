@@ -18,11 +18,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from iadgpt_jax.convert.layout import copy_into
 from iadgpt_jax.convert.names import GATES, Entry, entries
 from iadgpt_jax.convert.stored import Index, Pending, StoredLeaf, chunks_of
-from iadgpt_jax.models.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
 
 
 def leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """"/"-joined path -> shape of every leaf of the model's parameter tree."""
+    """ "/"-joined path -> shape of every leaf of the model's parameter tree."""
     return {path: _leaf_shape(rows) for path, rows in _leaves(config).items()}
 
 

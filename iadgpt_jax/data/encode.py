@@ -16,7 +16,7 @@ from iadgpt_jax.data.chat import CLOSING, HEADER, TO_ANSWER, opening
 from iadgpt_jax.data.patches import grid_of, to_patches
 from iadgpt_jax.data.tasks.instance import Block, Instance, Keywords
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.models.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
 
 
 @dataclass

@@ -21,7 +21,7 @@ from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.instance import Instance
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.iadgpt import Rows
+from iadgpt_jax.models.iadgpt.model import Rows
 
 
 class Task(Protocol):

@@ -17,8 +17,8 @@ from iadgpt_jax.data.fill import Filler, Row, place, place_and_fill
 from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.config import VisionConfig
-from iadgpt_jax.models.iadgpt import Rows
+from iadgpt_jax.models.iadgpt.model import Rows
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
 
 
 @dataclass

@@ -1,10 +1,10 @@
-"""Pixels to patches: the uint8 layout the vision tower takes (see models/vision.py), and its inverse for tests."""
+"""Pixels to patches: the uint8 layout that the vision tower (models/qwen2_5_vl/vision.py) takes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from iadgpt_jax.models.config import VisionConfig
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
 
 
 def grid_of(image_shape: tuple[int, ...], vision: VisionConfig) -> tuple[int, int]:

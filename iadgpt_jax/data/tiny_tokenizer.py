@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from iadgpt_jax.data.sources.procedural import corpus
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tokenizer import Tokenizer, train_tiny
+from iadgpt_jax.procedural import corpus
 
 PROMPT_WEIGHT = 8  # the prompts' words come in every instance, so they should be whole tokens
 

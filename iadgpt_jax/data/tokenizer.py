@@ -16,7 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from iadgpt_jax.data.chat import CHAT_TEMPLATE, SPECIAL_TOKENS
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.config import SpecialTokens
+from iadgpt_jax.models.qwen2_5_vl.config import SpecialTokens
 
 # Qwen2's split: contractions, words with one leading mark, single digits, runs of punctuation, line breaks, blanks.
 _WORDS = (

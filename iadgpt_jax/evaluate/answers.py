@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 import numpy as np
 
+from iadgpt_jax.checkpoint.load import trained_dtype
+from iadgpt_jax.checkpoint.workdir import LoadedModel
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.sources.sample import Sample, Source
 from iadgpt_jax.data.tasks import prompts
@@ -17,9 +19,7 @@ from iadgpt_jax.data.tasks.query import place
 from iadgpt_jax.evaluate.protocol import CategoryPlan
 from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
 from iadgpt_jax.infer.generate import Generator
-from iadgpt_jax.infer.load import trained_dtype
-from iadgpt_jax.models.iadgpt import IADGPT
-from iadgpt_jax.train.checkpoint import LoadedModel
+from iadgpt_jax.models.iadgpt.model import IADGPT
 
 LONGEST = 48  # tokens of a reasoned answer
 AT_ONCE = 16  # categories generated for in one batch
@@ -69,9 +69,7 @@ def chosen(source: Source, plan: CategoryPlan, count: int, seed: int) -> list[in
 
 
 def question(source: Source, plan: CategoryPlan, indices: Sequence[int]) -> Instance:
-    blocks = (
-        replace(reason(source[index], len(plan.references)), turns=(Turn(prompts.REASON),)) for index in indices
-    )
+    blocks = (replace(reason(source[index], len(plan.references)), turns=(Turn(prompts.REASON),)) for index in indices)
     return Instance("answers", tuple(blocks), tuple(source[i].image for i in plan.references))
 
 

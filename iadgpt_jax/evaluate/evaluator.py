@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from iadgpt_jax.checkpoint.load import trained_dtype
+from iadgpt_jax.checkpoint.workdir import LoadedModel
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.evaluate.metrics import summarize
 from iadgpt_jax.evaluate.protocol import CategoryPlan, Scored, Setting, draw_plans, measure, run
-from iadgpt_jax.infer.load import trained_dtype
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.sharding import ShardingRules, parts
-from iadgpt_jax.train.checkpoint import LoadedModel
 
 AT_ONCE = 24  # queries a device scores together, each at all shot counts
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from iadgpt_jax.checkpoint.workdir import LoadedModel
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.query import place
@@ -19,7 +20,6 @@ from iadgpt_jax.evaluate.answers import Answers
 from iadgpt_jax.evaluate.evaluator import Draws, Evaluator
 from iadgpt_jax.evaluate.gallery import GalleryItem
 from iadgpt_jax.models.initialize import init_params
-from iadgpt_jax.train.checkpoint import LoadedModel
 
 Watch = Callable[[Iterable, int], Iterable]
 
@@ -114,5 +114,3 @@ def item(source, references, name, index, score, label, map_, low, high, answers
         truth=f"{prompts.verdict(label)}. {prompts.reasoning(sample, place(sample))}",
         verdict="hit" if (score > 0.5) == label else "miss",
     )  # fmt: skip
-
-

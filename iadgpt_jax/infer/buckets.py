@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.pack import RowShape
-from iadgpt_jax.models.config import VisionConfig
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
 
 LEAST_SLOTS = 64
 

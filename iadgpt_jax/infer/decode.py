@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from iadgpt_jax.models.cached import Cache, Step, with_room
-from iadgpt_jax.models.config import LanguageConfig
-from iadgpt_jax.models.iadgpt import IADGPT
-from iadgpt_jax.models.language import DecoderLayer, LayerInput
+from iadgpt_jax.models.attention.cached import Cache, Step, with_room
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig
+from iadgpt_jax.models.qwen2_5_vl.language import DecoderLayer, LayerInput
 
 
 def apart(stacked: tuple, config: LanguageConfig) -> list:

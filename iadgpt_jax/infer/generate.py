@@ -24,8 +24,8 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer import decode
 from iadgpt_jax.infer.buckets import bucket, row_shape
 from iadgpt_jax.models.attention import sees
-from iadgpt_jax.models.config import VisionConfig
-from iadgpt_jax.models.iadgpt import IADGPT, Rows, take_slots, visibility_of
+from iadgpt_jax.models.iadgpt.model import IADGPT, Rows, take_slots, visibility_of
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
 
 LEAST_ROOM = 16
 

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from iadgpt_jax.checkpoint.load import load_any, trained_dtype
+from iadgpt_jax.checkpoint.workdir import LoadedModel
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import resize_square
 from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS, native_image
@@ -30,16 +32,14 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.buckets import bucket, row_shape
 from iadgpt_jax.infer.generate import Generator, Sampling
 from iadgpt_jax.infer.inspection import Inspection
-from iadgpt_jax.infer.load import load_any, trained_dtype
 from iadgpt_jax.infer.messages import Messages, parts_of, turns_of
 from iadgpt_jax.infer.photograph import Photograph, photograph, several
 from iadgpt_jax.infer.prefetch import prefetch
 from iadgpt_jax.infer.prefix import RecentPrefixes
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.sharding import ShardingRules
-from iadgpt_jax.train.checkpoint import LoadedModel
 
 QUERIES_AT_ONCE = 8
 PREFIXES_KEPT = 4  # sets of references that need not be read again

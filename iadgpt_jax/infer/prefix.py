@@ -18,8 +18,8 @@ from iadgpt_jax.data.images import pixel_hash
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tasks.instance import Block, Instance
 from iadgpt_jax.infer.buckets import bucket
-from iadgpt_jax.models.cached import Cache
-from iadgpt_jax.models.iadgpt import IADGPT, Rows
+from iadgpt_jax.models.attention.cached import Cache
+from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
 
 
 @dataclass(frozen=True)

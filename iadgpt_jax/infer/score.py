@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from iadgpt_jax.models.attention import Lanes
-from iadgpt_jax.models.iadgpt import IADGPT, Rows, take_slots
+from iadgpt_jax.models.iadgpt.model import IADGPT, Rows, take_slots
 
 
 def make_score(

@@ -30,11 +30,11 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
-from iadgpt_jax.models.iadgpt import IADGPT, take_slots
-from iadgpt_jax.models.language import LayerInput, MapRows
-from iadgpt_jax.models.prefixed import AfterPrefix
+from iadgpt_jax.models.attention.prefixed import AfterPrefix
+from iadgpt_jax.models.iadgpt.model import IADGPT, take_slots
+from iadgpt_jax.models.qwen2_5_vl.language import LayerInput, MapRows
 from iadgpt_jax.sharding import ShardingRules, parts, replicated, rows_sharding
-from iadgpt_jax.train.tpu_options import compiler_options
+from iadgpt_jax.tpu_options import compiler_options
 
 
 @dataclass(frozen=True)

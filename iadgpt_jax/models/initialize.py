@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from iadgpt_jax.models.config import ModelConfig
-from iadgpt_jax.models.iadgpt import IADGPT, Rows
+from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
 
 MATCH, SUBTRACT, NOISE, TIME = 1.4, 0.7, 0.2, -1.0
 BRANCH = 0.2  # of the usual standard deviation

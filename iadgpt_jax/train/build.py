@@ -13,15 +13,15 @@ from jax.sharding import Mesh, NamedSharding
 
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.models.attention import Lanes, choose
-from iadgpt_jax.models.config import ModelConfig
-from iadgpt_jax.models.iadgpt import IADGPT, Rows
+from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
 from iadgpt_jax.models.initialize import init_params, logical_axes
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
 from iadgpt_jax.sharding import ShardingRules, replicated, rows_sharding
+from iadgpt_jax.tpu_options import compiler_options
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
 from iadgpt_jax.train.state import TrainState, create, state_shardings
 from iadgpt_jax.train.step import make_train_step
-from iadgpt_jax.train.tpu_options import compiler_options
 
 
 @dataclass(frozen=True)

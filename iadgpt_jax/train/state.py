@@ -59,7 +59,5 @@ def state_shardings(mesh: Mesh, rules: ShardingRules, axes, shapes: TrainState) 
         everywhere,
         of_params(shapes.trained),
         of_params(shapes.frozen),
-        jax.tree.map(
-            lambda node: of_params(node) if moments(node) else everywhere, shapes.optimizer, is_leaf=moments
-        ),
+        jax.tree.map(lambda node: of_params(node) if moments(node) else everywhere, shapes.optimizer, is_leaf=moments),
     )

@@ -18,7 +18,7 @@ import optax
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import Lanes
-from iadgpt_jax.models.iadgpt import IADGPT, Outputs, Rows, take_slots
+from iadgpt_jax.models.iadgpt.model import IADGPT, Outputs, Rows, take_slots
 from iadgpt_jax.train.losses import LossWeights, Totals, answer_loss, chunked_answer_loss, map_loss
 from iadgpt_jax.train.optimizer import join_params
 from iadgpt_jax.train.state import TrainState

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from iadgpt_jax.checkpoint.workdir import load_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.sharding import make_mesh
-from iadgpt_jax.train.checkpoint import load_model
 from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint
 from tests.convert.test_hf_roundtrip import files_of, same_bits, stock
 from tools.convert_hf import main

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from iadgpt_jax.checkpoint.workdir import load_model, save_model, write_model_files
 from iadgpt_jax.convert import stored
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
@@ -21,7 +22,6 @@ from iadgpt_jax.convert.tree import pending_params
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.initialize import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh, tree_shardings
-from iadgpt_jax.train.checkpoint import load_model, save_model, write_model_files
 from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint
 from tests.convert.test_convert_hf import run
 from tests.convert.test_hf_roundtrip import files_of, same_bits

@@ -16,19 +16,19 @@ from sklearn.metrics import roc_auc_score
 from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from iadgpt_jax import Inspector
+from iadgpt_jax.checkpoint.load import load_any
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.names import GATES
 from iadgpt_jax.convert.torch_twin.modeling_iadgpt import IADGPTForConditionalGeneration
 from iadgpt_jax.convert.torch_twin.photograph_iadgpt import pixel_values
 from iadgpt_jax.convert.twin import CLASS, FILES, SOURCE, has_twin
-from iadgpt_jax.convert.verify import compare, load_theirs
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.images import resize_square
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.load import load_any
+from iadgpt_jax.evaluate.parity import compare, load_theirs
 from tests.convert.test_hf_roundtrip import stock
 from tests.small_iadgpt import lively_params, small_config
 

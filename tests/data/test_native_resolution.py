@@ -13,8 +13,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from iadgpt_jax.data.native_resolution import native_image, smart_resize
 from iadgpt_jax.data.patches import grid_of, patches_needed, to_patches
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.config import VisionConfig
-from iadgpt_jax.models.vision import IMAGE_MEAN, IMAGE_STD
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD
 from tests.models.qwen_pair import small_config, window_patches
 
 VISION = VisionConfig()

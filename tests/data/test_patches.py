@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.data.patches import grid_of, patches_needed, to_patches
-from iadgpt_jax.models.config import VisionConfig, preset
-from iadgpt_jax.models.vision import placement
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig, preset
+from iadgpt_jax.models.qwen2_5_vl.vision import placement
 
 CONFIGS = {"tiny": preset("tiny").vision, "7b": preset("7b").vision, "odd": VisionConfig(patch=8, merge=2, window=48)}
 

@@ -7,11 +7,11 @@ import string
 import numpy as np
 
 from iadgpt_jax.data.chat import SPECIAL_TOKENS
-from iadgpt_jax.data.sources.procedural import corpus
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.models.config import preset
+from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.procedural import corpus
 
 
 def test_special_ids_are_the_presets():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from iadgpt_jax.checkpoint.workdir import LoadedModel
 from iadgpt_jax.data.sources.sample import Record, Sample
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
@@ -15,7 +16,6 @@ from iadgpt_jax.evaluate.evaluator import Evaluator
 from iadgpt_jax.evaluate.metrics import image_metrics, pixel_metrics
 from iadgpt_jax.evaluate.protocol import REFERENCE_POOL, draw_plans, measure, upsample
 from iadgpt_jax.infer.inspector import Inspector
-from iadgpt_jax.train.checkpoint import LoadedModel
 from tests.small_iadgpt import draw_image, draw_mask, lively_params, small_config
 
 CATEGORIES = ("bolt", "nut", "ring")

@@ -10,6 +10,10 @@ import pytest
 from PIL import Image
 
 from iadgpt_jax import Inspector
+from iadgpt_jax.checkpoint import load
+from iadgpt_jax.checkpoint import workdir as checkpoint
+from iadgpt_jax.checkpoint.load import load_any
+from iadgpt_jax.checkpoint.workdir import LoadedModel, save_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.images import resize_square
 from iadgpt_jax.data.pack import pack
@@ -17,12 +21,8 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer import load
 from iadgpt_jax.infer.buckets import bucket, row_shape
-from iadgpt_jax.infer.load import load_any
 from iadgpt_jax.sharding import make_mesh
-from iadgpt_jax.train import checkpoint
-from iadgpt_jax.train.checkpoint import LoadedModel, save_model
 from tests.small_iadgpt import lively_params, small_config, small_encoder
 
 SIDE = 84  # three merged tokens: a full window and partial ones

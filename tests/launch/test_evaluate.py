@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.images import read_mask, resize_mask
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.inspector import Inspector
-from iadgpt_jax.train.checkpoint import save_model
 from launch import evaluate
 from tests.data.photographs import draw_dataset
 from tests.small_iadgpt import lively_params, small_config

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from iadgpt_jax.checkpoint.workdir import finished_steps, save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.train.checkpoint import finished_steps, save_model
 from tests.launch.test_train import curves, logged
 from tests.small_iadgpt import lively_params, small_config
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.evaluate.heatmap import load_map_png16
 from iadgpt_jax.infer.inspector import Inspector
-from iadgpt_jax.train.checkpoint import save_model
 from launch import predict
 from tests.small_iadgpt import lively_params, small_config
 

@@ -19,10 +19,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from iadgpt_jax.checkpoint.workdir import Checkpoints, finished_steps, load_model, save_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.train.checkpoint import Checkpoints, finished_steps, load_model, save_model
 from launch.train import train
 from tests.small_iadgpt import lively_params, small_config
 

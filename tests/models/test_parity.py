@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from iadgpt_jax.models import rope
-from iadgpt_jax.models.iadgpt import IADGPT
-from iadgpt_jax.models.language import DecoderLayer, LayerInput
-from iadgpt_jax.models.vision import Merger, VisionBlock, placement
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.qwen2_5_vl import rope
+from iadgpt_jax.models.qwen2_5_vl.language import DecoderLayer, LayerInput
+from iadgpt_jax.models.qwen2_5_vl.vision import Merger, VisionBlock, placement
 from tests.models.qwen_pair import (
     Chat,
     draw_config,

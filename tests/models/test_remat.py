@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.language import DecoderGroup, LayerInput
+from iadgpt_jax.models.qwen2_5_vl.language import DecoderGroup, LayerInput
+from iadgpt_jax.models.qwen2_5_vl.vision import VisionGroup
 from iadgpt_jax.models.remat import POLICIES, rematerialised
-from iadgpt_jax.models.vision import VisionGroup
 from tests.small_iadgpt import QUICK, small_config
 
 CONFIG = small_config(vision={"depth": 12, "full_blocks": (2, 5, 8, 11)}, language={"depth": 12})

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from iadgpt_jax.infer.inspector import lowered
-from iadgpt_jax.models.config import ModelConfig, preset
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig, preset
 from tests.models.qwen_pair import (
     QUICK,
     TOKENS,

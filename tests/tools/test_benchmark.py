@@ -83,9 +83,7 @@ def test_sides_that_disagree_are_not_compared(difference):
 
 def test_all_is_one_file_with_every_record(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "NAMES", ("one", "two"))
-    monkeypatch.setattr(
-        benchmark, "prepare", lambda name: lambda pair: dataclasses.replace(counted()[1], name=name)
-    )
+    monkeypatch.setattr(benchmark, "prepare", lambda name: lambda pair: dataclasses.replace(counted()[1], name=name))
     benchmark.main(["all", "--size=tiny", "--repeats=2", f"--out={tmp_path / 'all.json'}"])
     written = json.loads((tmp_path / "all.json").read_text())
     assert written["name"] == "all" and [record["name"] for record in written["results"]] == ["one", "two"]

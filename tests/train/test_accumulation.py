@@ -15,7 +15,7 @@ import pytest
 from iadgpt_jax.data.loader import put
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.initialize import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
 from iadgpt_jax.train.losses import LossWeights, answer_loss, chunked_answer_loss

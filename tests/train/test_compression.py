@@ -11,10 +11,10 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.models import iadgpt
-from iadgpt_jax.models.compression import kept_tokens
-from iadgpt_jax.models.config import preset
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt import model as iadgpt
+from iadgpt_jax.models.iadgpt.compression import kept_tokens
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.qwen2_5_vl.config import preset
 from tests.small_iadgpt import BUDGET, QUICK, draw_image, inspection, lively_params, small_config, small_encoder
 
 SHAPE = RowShape(slots=320, images=6, patches=BUDGET, maps=3, keyword_rows=8, targets=32, mask_side=16)

@@ -12,12 +12,12 @@ import pytest
 
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.models.attention import sees
-from iadgpt_jax.models.fusion import Fusion
-from iadgpt_jax.models.iadgpt import IADGPT, visibility_of
-from iadgpt_jax.models.language import DecoderLayer, LayerInput
+from iadgpt_jax.models.iadgpt.fusion import Fusion
+from iadgpt_jax.models.iadgpt.model import IADGPT, visibility_of
 from iadgpt_jax.models.layers import RMSNorm
-from iadgpt_jax.models.rope import vision_angles
-from iadgpt_jax.models.vision import IMAGE_MEAN, IMAGE_STD, Merger, VisionBlock, placement
+from iadgpt_jax.models.qwen2_5_vl.language import DecoderLayer, LayerInput
+from iadgpt_jax.models.qwen2_5_vl.rope import vision_angles
+from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD, Merger, VisionBlock, placement
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.step import make_loss
 from tests.small_iadgpt import BUDGET, QUICK, inspection, lively_params, small_config, small_encoder

@@ -16,7 +16,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.score import make_score
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from tests.small_iadgpt import BUDGET, QUICK, draw_image, inspection, lively_params, small_config
 
 CONFIG = small_config(language={"depth": 8}, positions="qwen")  # groups of a plain and a tapped layer
@@ -95,9 +95,7 @@ def run():
     embed = jax.jit(lambda p, rows: MODEL.apply({"params": p}, rows, method=IADGPT.embed), compiler_options=QUICK)
     x, positions = embed(PARAMS, packed.rows)
     outputs = jax.jit(lambda p, rows: MODEL.apply({"params": p}, rows), compiler_options=QUICK)(PARAMS, packed.rows)
-    naive = naive_decoder(
-        PARAMS, np.float64(x[0]), np.asarray(positions)[:, 0], naive_visibility(encodeds, packed)
-    )
+    naive = naive_decoder(PARAMS, np.float64(x[0]), np.asarray(positions)[:, 0], naive_visibility(encodeds, packed))
     return encodeds, packed, outputs, naive
 
 

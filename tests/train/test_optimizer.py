@@ -12,7 +12,7 @@ import pytest
 from configs.stage3 import VIT
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.initialize import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.losses import LossWeights

@@ -16,7 +16,7 @@ import pytest
 from iadgpt_jax.data.fill import Filler
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.models.attention import Lanes
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.step import make_loss
 from tests.small_iadgpt import (

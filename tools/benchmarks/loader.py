@@ -15,8 +15,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from iadgpt_jax.data.images import read_image, resize_square
 from iadgpt_jax.data.patches import to_patches
 from iadgpt_jax.infer.prefetch import prefetch
-from iadgpt_jax.models.config import VisionConfig
-from iadgpt_jax.models.vision import IMAGE_MEAN, IMAGE_STD
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD
 from tools.benchmarks.loader_torch import data_loader
 from tools.benchmarks.measure import Measurement, machine
 from tools.benchmarks.pair import Pair

@@ -25,9 +25,9 @@ from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.inspector import lowered
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.config import ModelConfig, preset
-from iadgpt_jax.models.iadgpt import IADGPT
+from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 
 transformers.logging.set_verbosity_error()

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import torch
 
+from iadgpt_jax.checkpoint.load import load_any
 from iadgpt_jax.convert.hf_export import export_hf
-from iadgpt_jax.infer.load import load_any
 from tools.benchmarks.measure import Measurement
 from tools.benchmarks.pair import Pair
 

@@ -164,9 +164,7 @@ class IADGPTForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
         return self.inspect_many([query], references, ratio=ratio, explain=explain)[0]
 
     @torch.inference_mode()
-    def inspect_many(
-        self, queries, references=(), *, ratio: float = 1.0, explain: bool = True
-    ) -> list[Inspection]:
+    def inspect_many(self, queries, references=(), *, ratio: float = 1.0, explain: bool = True) -> list[Inspection]:
         """Inspect products of one category; the references are read once, into a cache that all queries share."""
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio is {ratio}; choose a share of tokens above 0 and at most 1")

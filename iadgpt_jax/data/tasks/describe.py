@@ -34,5 +34,3 @@ class Describe:
         )
         # Captions name colours and places, so the picture stays as it is.
         return Instance("describe", blocks, (sample.image,), notes={"key": sample.key})
-
-

@@ -159,9 +159,7 @@ class SplashImages:
 def _images(q, k, v, valid, *, block, interpret):
     patches, heads = q.shape[1:3]
     side, padded = tiling(patches, block)
-    q, k, v = (
-        jnp.pad(x, ((0, 0), (0, padded - patches), (0, 0), (0, 0))).swapaxes(1, 2) for x in (_scaled(q), k, v)
-    )
+    q, k, v = (jnp.pad(x, ((0, 0), (0, padded - patches), (0, 0), (0, 0))).swapaxes(1, 2) for x in (_scaled(q), k, v))
     own = jnp.pad(valid, ((0, 0), (0, padded - patches))).astype(jnp.int32)
     everywhere = library.MultiHeadMask([library.FullMask((padded, padded)) for _ in range(heads)])
     attend = library.make_splash_mha_single_device(

@@ -1,0 +1,1 @@
+"""What lies on disk: workdirs, their steps, imported and Hugging Face directories; finding and loading them."""

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.procedural import ProceduralSource
+from iadgpt_jax.procedural import Factory
 from iadgpt_jax.procedural.families import TRAINED, UNSEEN
 
 _GAP, _NAME = 4, 84  # pixels between pictures, and for the family's name
@@ -38,24 +38,24 @@ def label(text: str, width: int, height: int) -> np.ndarray:
     return cv2.putText(paper, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)
 
 
-def row(source: ProceduralSource, category: int) -> np.ndarray:
+def row(factory: Factory, category: int) -> np.ndarray:
     """The family's name, good examples, then defective ones each beside its outline."""
-    first = category * (source.normal + source.defective)
-    cells = [source[first + j].image for j in range(_GOOD)]
+    first = category * (factory.normal + factory.defective)
+    cells = [factory[first + j].image for j in range(_GOOD)]
     for j in range(_BAD):
-        sample = source[first + source.normal + j]
-        cells += [sample.image, outlined(sample.image, sample.mask)]
-    pieces = [label(source.design(category).family, _NAME, source.side)]
+        piece = factory[first + factory.normal + j]
+        cells += [piece.image, outlined(piece.image, piece.mask)]
+    pieces = [label(factory.design(category).family, _NAME, factory.side)]
     for k, cell in enumerate(cells):
         gap = 3 * _GAP if k >= _GOOD and (k - _GOOD) % 2 == 0 else _GAP
-        pieces += [np.full((source.side, gap, 3), _PAPER, np.uint8), cell]
+        pieces += [np.full((factory.side, gap, 3), _PAPER, np.uint8), cell]
     return np.concatenate(pieces, axis=1)
 
 
 def sheet(seed: int, split: str, rows: int, side: int) -> np.ndarray:
     """uint8[H, W, 3]: `rows` categories; with "both", a quarter of them from families that are never trained on."""
-    train = ProceduralSource(seed, "train", len(TRAINED), _GOOD, _BAD, side)
-    held_out = ProceduralSource(seed, "held_out", 4 * len(UNSEEN), _GOOD, _BAD, side)
+    train = Factory(seed, "train", len(TRAINED), _GOOD, _BAD, side)
+    held_out = Factory(seed, "held_out", 4 * len(UNSEEN), _GOOD, _BAD, side)
     unseen = {"both": rows // 4, "train": 0, "held_out": rows}[split]
     strips = [row(train, k * len(TRAINED) // (rows - unseen)) for k in range(rows - unseen)]
     strips += [row(held_out, 4 * k if split == "both" else k) for k in range(unseen)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from iadgpt_jax.data.place import PLACES
 from iadgpt_jax.procedural.product import Product
 
+# The picture's thirds in raster order, by the names that questions about a place use (data/place.py).
+PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
 NOUNS = {
     "scratch": "line",
     "crack": "zigzag",

@@ -5,7 +5,7 @@ One cause and one remedy for each (kind, material) pair, so that a reasoned answ
 
 from __future__ import annotations
 
-from iadgpt_jax.data.sources.sample import Defect
+from typing import NamedTuple
 
 MATERIALS = ("metal", "plastic", "glass", "wood", "fabric", "ceramic", "electronics", "food", "leather")
 
@@ -58,12 +58,21 @@ _PARTICULAR: dict[tuple[str, str], tuple[str, str]] = {
 KINDS = tuple(_DEFAULT)
 
 
-def facts(kind: str, material: str) -> Defect:
+class Facts(NamedTuple):
+    """A defect in words: kind, a noun phrase without article ("missing part"); cause, a noun phrase; remedy, an
+    imperative."""
+
+    kind: str
+    cause: str
+    remedy: str
+
+
+def facts(kind: str, material: str) -> Facts:
     """The facts of a defect of this kind on this class of material."""
     cause, remedy = _PARTICULAR.get((kind, material), _DEFAULT[kind])
-    return Defect(kind, cause, remedy)
+    return Facts(kind, cause, remedy)
 
 
-def every() -> list[Defect]:
+def every() -> list[Facts]:
     """All facts there are."""
     return [facts(kind, material) for kind in KINDS for material in MATERIALS]

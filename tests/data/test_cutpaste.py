@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.synthesis.cutpaste import AREA, ASPECT, CHANGED, cutpaste
-from iadgpt_jax.procedural import ProceduralSource
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import Batches
 from iadgpt_jax.data.mixture import build
 from iadgpt_jax.data.pack import RowShape
+from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.tasks.instance import Instance
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.qwen2_5_vl.config import preset
-from iadgpt_jax.procedural import ProceduralSource
 from iadgpt_jax.train.build import row_shape
 from tests.small_iadgpt import BUDGET, detection, draw_image, small_encoder
 

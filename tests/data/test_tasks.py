@@ -9,6 +9,7 @@ import pytest
 
 from iadgpt_jax.data.mixture import build
 from iadgpt_jax.data.place import PLACES, place_on_grid
+from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.sources.sample import Defect, Record, Sample
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.augment import View
@@ -17,7 +18,6 @@ from iadgpt_jax.data.tasks.describe import Describe
 from iadgpt_jax.data.tasks.differences import IrregularRegion, OddOneOut, PairDifference
 from iadgpt_jax.data.tasks.inspect import Inspect
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.procedural import ProceduralSource
 
 SIDE = 56
 

@@ -8,8 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.place import PLACES
+from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.sources.sample import Sample
-from iadgpt_jax.procedural import ProceduralSource, corpus
+from iadgpt_jax.procedural import captions as caption_words
+from iadgpt_jax.procedural import corpus
 from iadgpt_jax.procedural.captions import NOUNS
 from iadgpt_jax.procedural.defects import MARKS, PART_KINDS
 from iadgpt_jax.procedural.design import Alteration, Design, family_of
@@ -85,7 +88,7 @@ def test_records_tell_what_the_samples_are(train: ProceduralSource, held_out: Pr
 
 def test_masks_are_where_the_picture_with_the_defect_differs_grown_by_a_pixel(train: ProceduralSource):
     for i in range(7, len(train), 8):
-        pair = train.pair(i)
+        pair = train.factory.pair(i)
         sample = train[i]
         assert np.array_equal(pair.image, sample.image) and np.array_equal(pair.mask, sample.mask)
         difference = np.abs(pair.image.astype(int) - pair.without.astype(int)).max(axis=2)
@@ -112,7 +115,8 @@ def test_defects_lie_on_the_product_and_range_from_obvious_to_a_few_pixels(train
     assert (areas > 0.05).mean() > 0.1
     shares = []
     for i in range(4, len(train), 8):
-        reach = cv2.dilate(train.design(i // 8).site.product, np.ones((29, 29), np.uint8))  # parts may move, rims bend
+        product = train.factory.design(i // 8).site.product
+        reach = cv2.dilate(product, np.ones((29, 29), np.uint8))  # parts may move, rims bend
         on = cv2.resize(reach, (112, 112)) > 0
         shares.append(on[train[i].mask > 0].mean())
     assert min(shares) > 0.6 and np.mean(shares) > 0.98  # the largest dents and smears run over the rim
@@ -185,10 +189,14 @@ def test_captions_are_three_short_sentences_made_of_the_corpus(train: Procedural
             assert words(text) <= known, (text, words(text) - known)
 
 
+def test_captions_name_places_as_questions_do():
+    assert caption_words.PLACES == PLACES
+
+
 def test_other_sizes_show_the_same_products():
     small, large = (ProceduralSource(2, categories=3, normal=1, defective=1, side=side) for side in (112, 168))
     for category in range(3):
-        shrunk = cv2.resize(large.design(category).paint(1), (56, 56), interpolation=cv2.INTER_AREA)
-        other = cv2.resize(small.design(category).paint(1), (56, 56), interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(large.factory.design(category).paint(1), (56, 56), interpolation=cv2.INTER_AREA)
+        other = cv2.resize(small.factory.design(category).paint(1), (56, 56), interpolation=cv2.INTER_AREA)
         assert np.abs(shrunk.astype(int) - other).mean() < 16
     assert large[1].image.shape == (168, 168, 3)

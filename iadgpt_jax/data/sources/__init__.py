@@ -33,7 +33,7 @@ def open_source(
         chosen = suffix or split or "train"
         if chosen not in PROCEDURAL_SPLITS or (suffix and split not in (None, suffix)):
             raise InputError(f"no split {split or chosen} of {spec}; choose procedural or procedural:held_out")
-        from iadgpt_jax.procedural import ProceduralSource
+        from iadgpt_jax.data.sources.procedural import ProceduralSource
 
         sizes = dict(HELD_OUT) if chosen == "held_out" else {}
         asked = {"side": side, "categories": procedural_categories}

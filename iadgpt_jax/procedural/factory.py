@@ -1,4 +1,4 @@
-"""Procedural products as a source: every image is a pure function of (seed, split, category, instance), without files.
+"""The factory: designs × photographs of them, every image a pure function of (seed, split, category, instance).
 
 Rendered pictures are remembered: 38 kB each at 112 pixels, 480 MB for the default 800 categories × 16.
 """
@@ -14,12 +14,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from iadgpt_jax.data.sources.sample import Record, Sample
 from iadgpt_jax.procedural import noise
 from iadgpt_jax.procedural.camera import Shot
 from iadgpt_jax.procedural.defects import MARKS, PART_KINDS
 from iadgpt_jax.procedural.design import Alteration, Design, family_of
-from iadgpt_jax.procedural.facts import facts
+from iadgpt_jax.procedural.facts import Facts, facts
 
 _VISIBLE = 0.06  # a pixel is defective where a channel changes by more than this share of the range
 _SMALL = 0.08  # share of deliberately small defects
@@ -83,15 +82,35 @@ def render(design: Design, instance: int, defective: bool, side: int) -> Pair:
             strength = min(1.0, strength * 1.3)
     raise RuntimeError(
         f"procedural category {design.key} instance {instance}: no visible defect found in {2 * _ATTEMPTS} tries; "
-        "widen the area or contrast bounds in procedural/source.py"
+        "widen the area or contrast bounds in procedural/factory.py"
     )
 
 
-class ProceduralSource:
+@dataclass(frozen=True)
+class Piece:
+    """A photographed piece: image uint8[H, W, 3], read-only; mask uint8[H, W] in {0, 1}, all zero on a good one.
+
+    instance: its number within the category; captions: (shape, material and structure, surface) of the category;
+    defect: what is known of its defect, None on a good one.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    category: str
+    instance: int
+    defective: bool
+    captions: tuple[str, str, str]
+    defect: Facts | None
+
+
+class Factory:
     """`categories` designs × (`normal` good + `defective` bad) photographs of `side` pixels, made on demand and kept.
 
     Index = category · (normal + defective) + j, good ones first. `split` is "train", or "held_out" for designs no
-    training source of any size shares, a quarter of them from families that never train.
+    training split of any size shares, a quarter of them from families that never train. `names`: of the categories.
+
+    Raises:
+      ValueError: another split.
     """
 
     def __init__(
@@ -104,50 +123,44 @@ class ProceduralSource:
         side: int = 112,
     ):
         if split not in ("train", "held_out"):
-            raise ValueError(f'ProceduralSource: split must be "train" or "held_out", not {split!r}')
-        self.name = f"procedural_{split}"
+            raise ValueError(f'procedural products: split must be "train" or "held_out", not {split!r}')
         self.seed, self.split, self.side = seed, split, side
         self.categories, self.normal, self.defective = categories, normal, defective
-        self._per = normal + defective
+        self.per_category = normal + defective
         mark = "" if split == "train" else "held_out_"
-        names = [f"{mark}{family_of(split, c)}_{c:04d}" for c in range(categories)]
-        label = "train" if split == "train" else "test"
-        self.records = tuple(Record(name, label, j >= normal) for name in names for j in range(self._per))
+        self.names = tuple(f"{mark}{family_of(split, c)}_{c:04d}" for c in range(categories))
         self._pixels: dict[int, tuple[np.ndarray, np.ndarray | None, str | None]] = {}
         self._captions: dict[int, tuple[str, str, str]] = {}
         self._materials: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return len(self.records)
+        return self.categories * self.per_category
 
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self.records):
-            raise IndexError(f"{self.name}: index {index} is outside 0..{len(self.records) - 1}")
-        category, instance = divmod(index, self._per)
+    def __getitem__(self, index: int) -> Piece:
+        if not 0 <= index < len(self):
+            raise IndexError(f"procedural products, {self.split}: index {index} is outside 0..{len(self) - 1}")
+        category, instance = divmod(index, self.per_category)
         if index not in self._pixels:
-            design = _design(self.seed, self.split, category, 2 * self.side)
+            design = self.design(category)
             pair = render(design, _instance_key(instance, self.normal), instance >= self.normal, self.side)
             self._remember(index, design.captions, design.product.material, pair)
         image, mask, kind = self._pixels[index]
-        record = self.records[index]
-        return Sample(
+        return Piece(
             image=image,
             mask=np.zeros(image.shape[:2], np.uint8)
             if mask is None
             else np.unpackbits(mask)[: self.side**2].reshape(image.shape[:2]),
-            defective=record.defective,
-            category=record.category,
-            split=record.split,
-            key=f"{self.name}/{self.seed}/{record.category}/{instance:02d}",
+            category=self.names[category],
+            instance=instance,
+            defective=instance >= self.normal,
             captions=self._captions[category],
             defect=None if kind is None else facts(kind, self._materials[category]),
         )
 
     def pair(self, index: int) -> Pair:
         """The photograph at `index` with and without its defect (rendered afresh)."""
-        category, instance = divmod(index, self._per)
-        design = _design(self.seed, self.split, category, 2 * self.side)
-        return render(design, _instance_key(instance, self.normal), instance >= self.normal, self.side)
+        category, instance = divmod(index, self.per_category)
+        return render(self.design(category), _instance_key(instance, self.normal), instance >= self.normal, self.side)
 
     def design(self, category: int) -> Design:
         """The design of a category: its family, words and fixed marks."""
@@ -156,7 +169,9 @@ class ProceduralSource:
     def prepare(self, workers: int = 2, progress: Callable[[int, int], None] | None = None) -> None:
         """Renders all now, in `workers` processes (in this one if ≤ 1); `progress` gets (categories done, of)."""
         missing = [
-            c for c in range(self.categories) if any(c * self._per + j not in self._pixels for j in range(self._per))
+            c
+            for c in range(self.categories)
+            if any(c * self.per_category + j not in self._pixels for j in range(self.per_category))
         ]
         jobs = [(self.seed, self.split, c, self.normal, self.defective, self.side) for c in missing]
         if workers <= 1:
@@ -174,10 +189,10 @@ class ProceduralSource:
 
     def _take(self, result: _Rendered) -> None:
         for j, pair in enumerate(result.pairs):
-            self._remember(result.category * self._per + j, result.captions, result.material, pair)
+            self._remember(result.category * self.per_category + j, result.captions, result.material, pair)
 
     def _remember(self, index: int, captions: tuple[str, str, str], material: str, pair: Pair) -> None:
-        category = index // self._per
+        category = index // self.per_category
         self._captions[category], self._materials[category] = captions, material
         pair.image.flags.writeable = False  # every reader gets this very array
         self._pixels[index] = (pair.image, np.packbits(pair.mask) if pair.kind else None, pair.kind)

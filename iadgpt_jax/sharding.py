@@ -166,3 +166,10 @@ def row_share(sharding: NamedSharding, rows: int) -> tuple[int, int]:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
+
+
+def placed(shapes, shardings, dtype=None):
+    """A tree of ShapeDtypeStructs with these shardings, in their own dtypes or all in one."""
+    return jax.tree.map(
+        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=at), shapes, shardings
+    )

@@ -22,7 +22,7 @@ import json
 
 from absl import logging
 
-from iadgpt_jax.checkpoint.load import kind_of
+from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.sources import DATASETS, open_source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.progress import progress
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise InputError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
 
-    from iadgpt_jax.checkpoint.load import load_any
+    from iadgpt_jax.checkpoint.load import load_model
     from iadgpt_jax.evaluate.evaluator import Evaluator
     from iadgpt_jax.evaluate.protocol import draw_plans
     from iadgpt_jax.evaluate.table import render_table, summary_rows
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # ---- Model, and images of the size it was trained on ----
     say(f"loading {args.checkpoint}")
-    loaded = load_any(args.checkpoint, mesh)
+    loaded = load_model(args.checkpoint, mesh)
     side = args.side or loaded.info["image_side"]
     unit = loaded.config.vision.patch * loaded.config.vision.merge
     if side < unit or side % unit:

@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from iadgpt_jax.checkpoint.load import kind_of
+from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.images import read_image
 from iadgpt_jax.data.tasks.prompts import ANOMALOUS_ANSWER
 from iadgpt_jax.errors import InputError, Parser, clear_errors

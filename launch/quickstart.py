@@ -67,21 +67,21 @@ def main() -> None:
     trained = time.monotonic() - start
 
     # ---- Evaluation, with controls and generated answers ----
-    from iadgpt_jax.checkpoint.load import load_any
+    from iadgpt_jax.checkpoint.load import load_model
     from iadgpt_jax.evaluate.answers import generate_answers
     from iadgpt_jax.evaluate.held_out import evaluate_held_out, gallery
 
     def watch(what):
         return lambda items, total: progress(items, total, f"evaluating {what}:", "batches")
 
-    loaded = load_any(previous)
+    loaded = load_model(previous)
     measured = evaluate_held_out(loaded, held_out, SHOTS, DRAWS, seed=args.seed, watch=watch)
     answers = generate_answers(
         loaded, held_out, measured.draws.plans[0], ANSWERS_PER_CATEGORY, seed=args.seed, watch=watch("answers")
     )
 
     # ---- Export for transformers ----
-    from iadgpt_jax.checkpoint.workdir import TOKENIZER
+    from iadgpt_jax.checkpoint.files import TOKENIZER
     from iadgpt_jax.convert.hf_export import export_hf
 
     export = workdir / "export"

@@ -20,8 +20,9 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from iadgpt_jax.checkpoint.load import load_any
-from iadgpt_jax.checkpoint.workdir import Checkpoints, finished_steps, read_model_files, write_model_files
+from iadgpt_jax.checkpoint.files import finished_steps
+from iadgpt_jax.checkpoint.load import load_model
+from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files, write_model_files
 from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import Batches, put
@@ -36,6 +37,7 @@ from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.log import TrainLog
 from iadgpt_jax.train.losses import MAP_SPACES
 from iadgpt_jax.train.profile import Profile
+from iadgpt_jax.train.resume import restore_state, save_state
 from iadgpt_jax.train.speed import Speed
 from iadgpt_jax.train.watch import Recompilations
 
@@ -53,7 +55,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     if going_on:
         model_config, tokenizer, _ = read_model_files(workdir)
     elif config.init_from:
-        loaded = load_any(config.init_from, mesh, rules, dtype="float32")
+        loaded = load_model(config.init_from, mesh, rules, dtype="float32")
         model_config, tokenizer, params = loaded.config, loaded.tokenizer, loaded.params
         del loaded
     else:
@@ -84,7 +86,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     checkpoints = Checkpoints(workdir, config.keep)
     first = 0
     if going_on:
-        state, first = checkpoints.restore(training.state, config.frozen)
+        state, first = restore_state(checkpoints, training.state, config.frozen)
         say(f"going on from step {first} of {workdir}")
     else:
         info = {"stage": config.stage, "image_side": config.image_side, "map_space": config.map_space,
@@ -119,7 +121,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
             last, stopping = step + 1 == config.steps, stop.asked(step + 1)
             if last or stopping or (step + 1) % config.checkpoint_every == 0:
                 log.flush()  # what a checkpoint continues must be in the log, should it be killed now
-                checkpoints.save(state, step + 1)
+                save_state(checkpoints, state, step + 1)
             if stopping and not last:
                 checkpoints.close()
                 say(f"stopped after step {step + 1}; the same command goes on from there")

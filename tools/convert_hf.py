@@ -32,13 +32,15 @@ import numpy as np
 from absl import logging
 from flax.traverse_util import flatten_dict
 
-from iadgpt_jax.checkpoint.workdir import TOKENIZER, find, read_model_files, write_model_files
+from iadgpt_jax.checkpoint.files import STEPS, TOKENIZER
+from iadgpt_jax.checkpoint.load import open_checkpoint
+from iadgpt_jax.checkpoint.workdir import write_model_files
 from iadgpt_jax.convert.hf_export import EXPORT_DTYPES, export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.convert.memory import Work
 from iadgpt_jax.convert.shards import Shards
 from iadgpt_jax.convert.side_files import copy_tokenizer
-from iadgpt_jax.convert.stored import open_params, write_params
+from iadgpt_jax.convert.stored import write_params
 from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
@@ -74,7 +76,7 @@ def import_command(flags: argparse.Namespace) -> None:
             shutil.rmtree(aside / TOKENIZER)  # the model's own files instead, which know more than ours
             (aside / TOKENIZER).mkdir()
             copy_tokenizer(hf.directory, aside / TOKENIZER)
-            write_params(aside, hf.pending(dtype), megabytes("importing"))
+            write_params(aside / STEPS, hf.pending(dtype), megabytes("importing"))
             aside.rename(flags.out)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -86,16 +88,15 @@ def export_command(flags: argparse.Namespace) -> None:
     """A checkpoint becomes a directory in hub layout."""
     refuse_existing(flags.out)
     with Work() as work:
-        workdir, step = find(flags.checkpoint)
-        config, _, info = read_model_files(workdir)
+        opened = open_checkpoint(flags.checkpoint)
         unlike = export_hf(
-            open_params(workdir, step),
-            config,
-            workdir / TOKENIZER,
+            opened.leaves(),
+            opened.config,
+            opened.tokenizer_directory,
             flags.out,
-            dtype=flags.dtype or info.get("dtype", "float32"),
+            dtype=flags.dtype or opened.dtype,
             stock=flags.stock,
-            info=info,
+            info=opened.info,
             watch=watch("exporting", "parts"),
         )
     size = sum(path.stat().st_size for path in flags.out.glob("*.safetensors"))
@@ -219,7 +220,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one.set_defaults(command=import_command)
 
     one = commands.add_parser("export", help="checkpoint -> Hugging Face directory")
-    one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="training workdir or a step in it")
+    one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="workdir, step, or hub directory")
     one.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new directory; must not exist")
     one.add_argument("--stock", action="store_true", help="refuse while the fusion gates are not 0")
     one.add_argument("--dtype", **dtype)

@@ -1,43 +1,114 @@
-"""Any checkpoint -> LoadedModel: a training workdir, one step of it, or a Hugging Face directory.
+"""Open whatever checkpoint a user gave: a training workdir, one step of it, or a Hugging Face directory.
 
-Importing this module loads neither JAX nor Orbax, so that a command can refuse a wrong path at once (`kind_of`).
+`open_checkpoint` reads everything but the weights; `load_model` lays the weights onto devices.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
+import jax
+from jax.sharding import Mesh
+
+from iadgpt_jax.checkpoint.files import STEPS, TOKENIZER, find_step, kind_of
+from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files
+from iadgpt_jax.convert.hf_import import HfDirectory, open_hf
+from iadgpt_jax.convert.stored import open_params
+from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.initialize import init_params, logical_axes
+from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.sharding import ShardingRules, placed, tree_shardings
 
-if TYPE_CHECKING:
-    from iadgpt_jax.checkpoint.workdir import LoadedModel
-
-WORKDIR_FILE, STEPS, HF_FILE = "model.json", "checkpoints", "config.json"
 # What holds where a checkpoint does not say otherwise: published weights, and training with the paper's maps.
 IMAGE_SIDE, MAP_SPACE = 448, "probability"
 
 
-def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
-    """What a path holds, told by its files. Raises InputError where that is no checkpoint."""
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as it lies in memory, wherever it came from.
+
+    params: tree of jax arrays, float32 from a workdir, and from a Hugging Face directory in the dtype its tensors share
+    unless another was asked for (only the fusion gates are float32 always). info: how it was trained, see `Opened`.
+    step: of the weights; 0 for what was imported or lies in a Hugging Face directory.
+    """
+
+    params: dict
+    config: ModelConfig
+    tokenizer: Tokenizer
+    info: dict
+    step: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint without its weights.
+
+    directory: the workdir or Hugging Face directory; step: 0 in the latter. tokenizer_directory: where the tokenizer's
+    own files lie. info: what model.json or config.json says of the training. hf: its open files, None of a workdir.
+    """
+
+    directory: Path
+    step: int
+    config: ModelConfig
+    tokenizer: Tokenizer
+    tokenizer_directory: Path
+    info: dict
+    hf: HfDirectory | None
+
+    def leaves(self) -> dict:
+        """The parameter tree of leaves that are sliced where they lie (convert/stored.py), without loading them."""
+        return self.hf.pending() if self.hf else open_params(self.directory / STEPS / str(self.step))
+
+    @property
+    def dtype(self) -> str:
+        """What the weights are kept as: that of the files they came from, float32 after training."""
+        return self.hf.dtype.name if self.hf else self.info.get("dtype", "float32")
+
+    def params(self, mesh: Mesh | None = None, rules: ShardingRules | None = None, dtype=None) -> dict:
+        """The parameters on devices: see `load_model`."""
+        shapes = jax.eval_shape(lambda: init_params(self.config, jax.random.key(0)))
+        if mesh is None:
+            first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            shardings = jax.tree.map(lambda _: first, shapes)
+        else:
+            shardings = tree_shardings(mesh, rules or ShardingRules(), logical_axes(self.config), shapes)
+        if self.hf:
+            return self.hf.params(dtype, shardings)
+        return self._restored(placed(shapes, shardings))
+
+    def _restored(self, abstract: Any) -> dict:
+        try:
+            with Checkpoints(self.directory, read_only=True) as checkpoints:
+                return checkpoints.restore_params(self.step, abstract)
+        except (ValueError, OSError, KeyError) as error:  # what Orbax raises for files that are missing or cut short
+            line = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise InputError(
+                f"step {self.step} of {self.directory} cannot be read ({line[:200]}); give another step in its "
+                f"{STEPS} folder"
+            ) from error
+
+
+def open_checkpoint(checkpoint: str | Path) -> Opened:
+    """Open a training workdir (its newest step), one step of it, or a Hugging Face directory.
+
+    Raises InputError, in one line, for whatever is missing or damaged.
+    """
     path = Path(checkpoint)
-    if not path.exists():
-        raise InputError(f"no checkpoint at {path}: the path does not exist")
-    if not path.is_dir():
-        raise InputError(f"{path} is a file; give the directory that holds the checkpoint")
-    step = path.name.isdigit() and path.parent.name == STEPS
-    if ((path.parent.parent if step else path) / WORKDIR_FILE).is_file():
-        return "workdir"
-    if (path / HF_FILE).is_file():
-        return "hf"
-    raise InputError(
-        f"{path} is no checkpoint: it holds neither {WORKDIR_FILE} nor {HF_FILE}; give a training workdir, a step in "
-        f"its {STEPS} folder, or a Hugging Face directory"
-    )
+    if kind_of(path) == "hf":
+        hf = open_hf(path)
+        tokenizer = Tokenizer.load(hf.directory)
+        return Opened(hf.directory, 0, hf.config, tokenizer, hf.directory, dict(hf.info), hf)
+    workdir, step = find_step(path)
+    config, tokenizer, info = read_model_files(workdir)
+    return Opened(workdir, step, config, tokenizer, workdir / TOKENIZER, info, None)
 
 
-def load_any(checkpoint: str | Path, mesh=None, rules=None, dtype=None) -> LoadedModel:
+def load_model(
+    checkpoint: str | Path, mesh: Mesh | None = None, rules: ShardingRules | None = None, dtype=None
+) -> LoadedModel:
     """The model of any checkpoint, laid onto `mesh` (default: the first device alone).
 
     `info` always has "image_side", the square to which inspected images are squashed, and "map_space", the form the
@@ -45,49 +116,13 @@ def load_any(checkpoint: str | Path, mesh=None, rules=None, dtype=None) -> Loade
     that of its files. Every process reads only what its own devices hold.
     Raises InputError, in one line, for whatever is missing or damaged.
     """
-    path = Path(checkpoint)
-    loaded = _load_hf(path, mesh, rules, dtype) if kind_of(path) == "hf" else _load_workdir(path, mesh, rules)
-    info = {"image_side": IMAGE_SIDE, "map_space": MAP_SPACE} | loaded.info
+    opened = open_checkpoint(checkpoint)
+    info = {"image_side": IMAGE_SIDE, "map_space": MAP_SPACE} | opened.info
     if info["map_space"] != "logit":  # "none" where a stage trains no maps; log_probability trains the probability
         info["map_space"] = MAP_SPACE
-    return dataclasses.replace(loaded, info=info)
+    return LoadedModel(opened.params(mesh, rules, dtype), opened.config, opened.tokenizer, info, opened.step)
 
 
 def trained_dtype(loaded: LoadedModel) -> str:
     """What training computed in, or else the dtype the weights were loaded in."""
     return loaded.info.get("config", {}).get("dtype") or str(loaded.params["language"]["embedding"].dtype)
-
-
-def _load_workdir(path: Path, mesh, rules) -> LoadedModel:
-    from iadgpt_jax.checkpoint.workdir import find, load_model
-
-    workdir, step = find(path)
-    try:
-        return load_model(path, mesh, rules)
-    except (ValueError, OSError, KeyError) as error:  # what Orbax raises for files that are missing or cut short
-        line = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise InputError(
-            f"step {step} of {workdir} cannot be read ({line[:200]}); give another step in its {STEPS} folder"
-        ) from error
-
-
-def _load_hf(path: Path, mesh, rules, dtype) -> LoadedModel:
-    import jax
-    from flax.traverse_util import unflatten_dict
-
-    from iadgpt_jax.checkpoint.workdir import LoadedModel
-    from iadgpt_jax.convert.hf_import import open_hf
-    from iadgpt_jax.convert.tree import leaf_shapes
-    from iadgpt_jax.data.tokenizer import Tokenizer
-    from iadgpt_jax.models.initialize import init_params, logical_axes
-    from iadgpt_jax.sharding import ShardingRules, tree_shardings
-
-    opened = open_hf(path)
-    if mesh is None:
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        shardings = unflatten_dict(dict.fromkeys(leaf_shapes(opened.config), here), sep="/")
-    else:
-        shapes = jax.eval_shape(lambda: init_params(opened.config, jax.random.key(0)))
-        shardings = tree_shardings(mesh, rules or ShardingRules(), logical_axes(opened.config), shapes)
-    params = opened.params(dtype, shardings)
-    return LoadedModel(params, opened.config, Tokenizer.load(opened.directory), dict(opened.info), 0)

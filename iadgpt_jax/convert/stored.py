@@ -21,11 +21,10 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from flax.traverse_util import unflatten_dict
 
-from iadgpt_jax.checkpoint.workdir import STEPS
 from iadgpt_jax.errors import InputError
 
 CHUNK_BYTES = 256 << 20
-ITEM = "params"
+PARAMS = "params"  # the item of a step that holds them
 
 Index = tuple[slice, ...]
 Told = Callable[[int, int], None]  # bytes done, bytes in all
@@ -33,8 +32,8 @@ Told = Callable[[int, int], None]  # bytes done, bytes in all
 
 @dataclass(frozen=True)
 class Pending:
-    """A leaf that is read when it is written. read(index) gives its values at slices over its whole shape; stacked: how
-    many leading axes stack blocks, which are kept in chunks of their own."""
+    """A leaf that is read when it is written or sliced. read(index) gives its values at slices over its whole shape;
+    stacked: how many leading axes stack blocks, which are kept in chunks of their own."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -48,6 +47,12 @@ class Pending:
     @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
+
+    def __getitem__(self, index: Index) -> np.ndarray:
+        return self.read(index)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.read((slice(None),) * len(self.shape)), dtype)
 
 
 class PendingHandler(ocp.type_handlers.NumpyHandler):
@@ -79,21 +84,21 @@ class PendingHandler(ocp.type_handlers.NumpyHandler):
             await commit
 
 
-def write_params(workdir: str | Path, leaves: dict, told: Told = lambda done, total: None) -> None:
-    """Write a nested dict of Pending leaves as the parameters of step 0 of a workdir."""
+def write_params(steps: str | Path, leaves: dict, told: Told = lambda done, total: None) -> None:
+    """Write a nested dict of Pending leaves as the parameters of step 0 in a folder of steps."""
     flat = jax.tree.leaves(leaves)
     handler = PendingHandler(told, sum(leaf.nbytes for leaf in flat))
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     registry.add(
-        ITEM, ocp.args.PyTreeSave,
+        PARAMS, ocp.args.PyTreeSave,
         ocp.PyTreeCheckpointHandler(  # weights hardly compress; trying would take longer than writing them
             use_compression=False,
             type_handler_registry=ocp.type_handlers.create_type_handler_registry((Pending, handler)),
         ),
     )  # fmt: skip
     save_args = jax.tree.map(lambda leaf: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=_stack(leaf)), leaves)
-    with ocp.CheckpointManager(Path(workdir).absolute() / STEPS, handler_registry=registry) as manager:
-        manager.save(0, args=ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(leaves, save_args=save_args)}))
+    with ocp.CheckpointManager(Path(steps).absolute(), handler_registry=registry) as manager:
+        manager.save(0, args=ocp.args.Composite(**{PARAMS: ocp.args.PyTreeSave(leaves, save_args=save_args)}))
         manager.wait_until_finished()
 
 
@@ -118,9 +123,9 @@ class StoredLeaf:
         return chunks_of(self.shape, self._store.chunk_layout.read_chunk.shape)
 
 
-def open_params(workdir: str | Path, step: int) -> dict:
-    """The nested dict of StoredLeafs of one step. Raises InputError where its files are missing or damaged."""
-    directory = Path(workdir).absolute() / STEPS / str(step) / ITEM
+def open_params(step: str | Path) -> dict:
+    """The nested dict of StoredLeafs in a step's folder. Raises InputError where its files are missing or damaged."""
+    directory = Path(step).absolute() / PARAMS
     try:
         described = json.loads((directory / "_METADATA").read_text())
         driver = "zarr3" if described.get("use_zarr3") else "zarr"
@@ -133,7 +138,7 @@ def open_params(workdir: str | Path, step: int) -> dict:
     except (OSError, ValueError, KeyError, TypeError) as error:
         line = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise InputError(
-            f"step {step} of {workdir} cannot be read ({line[:200]}); give another step in its {STEPS} folder"
+            f"the parameters in {step} cannot be read ({line[:200]}); give another step of that workdir"
         ) from error
 
 

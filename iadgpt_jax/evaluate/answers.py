@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 import numpy as np
 
-from iadgpt_jax.checkpoint.load import trained_dtype
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel, trained_dtype
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.sources.sample import Sample, Source
 from iadgpt_jax.data.tasks import prompts

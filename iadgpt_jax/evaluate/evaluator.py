@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from iadgpt_jax.checkpoint.load import trained_dtype
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel, trained_dtype
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.evaluate.metrics import summarize

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.query import place

@@ -17,8 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from iadgpt_jax.checkpoint.load import load_any
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel, load_model
 from iadgpt_jax.convert.hf_export import differences, fusion_gates
 from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.encode import Encoded, Encoder
@@ -97,7 +96,7 @@ def verify(
     Raises InputError where one of the two cannot be loaded, torch is missing, or a dataset is given and no twin.
     """
     theirs = load_theirs(Path(hf))
-    model = load_any(checkpoint)
+    model = load_model(checkpoint)
     side = model.info["image_side"]
     pictures = [resize_square(read_image(path), side) for path in images or ()] or builtin_images(side)
     found = compare(model, theirs, pictures)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.evaluate.metrics import summarize
 from iadgpt_jax.evaluate.protocol import CategoryScores, draw_plans, measure

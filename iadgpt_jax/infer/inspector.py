@@ -20,8 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from iadgpt_jax.checkpoint.load import load_any, trained_dtype
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel, load_model, trained_dtype
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import resize_square
 from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS, native_image
@@ -86,7 +85,7 @@ class Inspector:
         mesh: Mesh | None = None,
     ) -> Inspector:  # fmt: skip
         """From a training workdir, one step of it, or a Hugging Face directory. Raises InputError, in one line."""
-        return cls(load_any(checkpoint, mesh), ratio=ratio, side=side, dtype=dtype, mesh=mesh)
+        return cls(load_model(checkpoint, mesh), ratio=ratio, side=side, dtype=dtype, mesh=mesh)
 
     # ---- Inspection ----
 

@@ -16,7 +16,7 @@ from iadgpt_jax.models.attention import Lanes, choose
 from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
 from iadgpt_jax.models.initialize import init_params, logical_axes
 from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
-from iadgpt_jax.sharding import ShardingRules, replicated, rows_sharding
+from iadgpt_jax.sharding import ShardingRules, placed, replicated, rows_sharding
 from iadgpt_jax.tpu_options import compiler_options
 from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
@@ -87,10 +87,3 @@ def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules) 
     dtype = jnp.dtype(config.dtype)
     kernels = choose(config.attention, mesh, rules, dtype)
     return IADGPT(model_config, dtype, config.remat, kernels, config.scan_unroll)
-
-
-def placed(shapes, shardings, dtype: jnp.dtype | None = None):
-    """A tree of ShapeDtypeStructs with these shardings."""
-    return jax.tree.map(
-        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=at), shapes, shardings
-    )

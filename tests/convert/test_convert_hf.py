@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iadgpt_jax.checkpoint.workdir import load_model
+from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.sharding import make_mesh
@@ -55,7 +55,7 @@ def test_a_trained_model_exports_with_a_note(tmp_path, capsys):
         (["import", "--hf={0}/nothing", "--out={0}/run"], "no directory"),
         (["import", "--hf={0}/hf", "--out={0}/hf"], "exists already"),
         (["export", "--checkpoint={0}/nothing", "--out={0}/back"], "no checkpoint at"),
-        (["export", "--checkpoint={0}/hf", "--out={0}/back"], "is no checkpoint"),
+        (["export", "--checkpoint={0}", "--out={0}/back"], "is no checkpoint"),
     ],
 )
 def test_faulty_input_is_one_line_and_leaves_nothing(tmp_path, capsys, arguments, said):

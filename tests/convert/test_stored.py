@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from iadgpt_jax.checkpoint.workdir import load_model, save_model, write_model_files
+from iadgpt_jax.checkpoint.load import load_model
+from iadgpt_jax.checkpoint.workdir import save_model, write_model_files
 from iadgpt_jax.convert import stored
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
@@ -52,7 +53,7 @@ def test_chunks_are_cut_by_block_and_by_bytes(tmp_path, monkeypatch):
     assert len(asked["stack"]) == 6 and len(asked["large"]) == 4 and len(asked["one"]) == 1
     total = sum(value.nbytes for value in values.values())
     assert told[-1] == (total, total) and [done for done, _ in told] == sorted(done for done, _ in told)
-    for name, leaf in open_params(tmp_path, 0)["a"].items():
+    for name, leaf in open_params(tmp_path / "0")["a"].items():
         assert leaf.shape == values[name].shape and leaf.dtype == np.float32
         np.testing.assert_array_equal(np.asarray(leaf), values[name])
         assert len(list(leaf.chunks())) == len(asked[name])
@@ -66,7 +67,7 @@ def test_an_import_is_a_checkpoint_like_any_other(tmp_path):
     hf = open_hf(tmp_path / "hf")
     _, tokenizer = fitted_small(**SHARDABLE)
     write_model_files(tmp_path / "streamed", config, tokenizer, {})
-    write_params(tmp_path / "streamed", hf.pending())
+    write_params(tmp_path / "streamed" / "checkpoints", hf.pending())
     save_model(tmp_path / "saved", params, config, tokenizer, {})
     for mesh in (None, make_mesh(data=1, fsdp=4, tensor=2)):
         one, other = (load_model(tmp_path / name, mesh).params for name in ("streamed", "saved"))
@@ -85,7 +86,7 @@ def test_a_checkpoint_of_eight_devices_is_exported_shard_by_shard(tmp_path, dtyp
     for name, tree in (("one", params), ("eight", sharded)):
         save_model(tmp_path / name / "run", tree, config, tokenizer, {})
         run("export", f"--checkpoint={tmp_path / name / 'run'}", f"--out={tmp_path / name / 'hf'}", f"--dtype={dtype}")
-    leaves = flatten_dict(open_params(tmp_path / "eight" / "run", 0), sep="/")
+    leaves = flatten_dict(open_params(tmp_path / "eight" / "run" / "checkpoints" / "0"), sep="/")
     assert sum(len(list(leaf.chunks())) > 1 for leaf in leaves.values()) > 20
     assert files_of(tmp_path / "one" / "hf") == files_of(tmp_path / "eight" / "hf")
 
@@ -124,11 +125,11 @@ def test_transposed_copies_are_copies():
 def test_a_damaged_step_is_one_clear_line(tmp_path):
     config, tokenizer = fitted_small()
     save_model(tmp_path / "run", random_params(config), config, tokenizer, {})
-    with pytest.raises(InputError, match="step 3 of .* cannot be read"):
-        open_params(tmp_path / "run", 3)
+    with pytest.raises(InputError, match="parameters in .*3 cannot be read"):
+        open_params(tmp_path / "run" / "checkpoints" / "3")
     (tmp_path / "run" / "checkpoints" / "0" / "params" / "manifest.ocdbt").unlink()
-    with pytest.raises(InputError, match="step 0 of .* cannot be read"):
-        open_params(tmp_path / "run", 0)
+    with pytest.raises(InputError, match="parameters in .*0 cannot be read"):
+        open_params(tmp_path / "run" / "checkpoints" / "0")
 
 
 def test_work_sees_what_was_held_for_a_moment():
@@ -171,8 +172,9 @@ def test_conversion_holds_a_fraction_of_the_model(tmp_path, monkeypatch):
     with Work() as work:
         before = work.peak_bytes
         write_model_files(tmp_path / "run", config, tokenizer, {})
-        write_params(tmp_path / "run", pending_params(config, shards, np.float16))
-        export_hf(open_params(tmp_path / "run", 0), config, tmp_path / "run" / "tokenizer", tmp_path / "back")
+        write_params(tmp_path / "run" / "checkpoints", pending_params(config, shards, np.float16))
+        step, tokenizer_directory = tmp_path / "run" / "checkpoints" / "0", tmp_path / "run" / "tokenizer"
+        export_hf(open_params(step), config, tokenizer_directory, tmp_path / "back")
     assert work.peak_bytes - before < size / 2
     names = [name for name in shards if "mlp" in name]
     back = Shards(tmp_path / "back")

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from iadgpt_jax import Inspector
-from iadgpt_jax.checkpoint.load import load_any
+from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.names import GATES
 from iadgpt_jax.convert.torch_twin.modeling_iadgpt import IADGPTForConditionalGeneration
@@ -141,7 +141,7 @@ def test_questions_are_answered_alike(directory, twin, photographs):
 
 def test_its_prompt_is_the_encoders(directory, twin, photographs):
     """Token ids, positions of the kept tokens and keyword rows with their weights, compressed and not."""
-    config = load_any(directory).config
+    config = load_model(directory).config
     squares = [resize_square(np.array(Image.open(path)), SIDE) for path in photographs[:3]]
     for ratio in (1.0, 0.4):
         block = Block((Turn(prompts.DETECT),), (squares[0],), 2, prompts.KEYWORDS, scored=True)
@@ -242,7 +242,7 @@ def test_aurocs_are_ours_to_four_decimals(directory, twin):
 
 
 def test_verify_compares_with_the_twin(directory):
-    report = compare(load_any(directory), load_theirs(directory), [np.random.default_rng(i).integers(
+    report = compare(load_model(directory), load_theirs(directory), [np.random.default_rng(i).integers(
         0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for i in range(3)])  # fmt: skip
     assert report.within_tolerance and report.note == ""
     assert 0 < report.values["score.max_abs"] <= 1e-5 and 0 < report.values["map.max_abs"] <= 1e-4

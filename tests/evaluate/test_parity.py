@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from iadgpt_jax.checkpoint.load import load_any
+from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.sources import open_source
@@ -77,7 +77,7 @@ def test_the_twin_reproduces_what_stock_does_not(tmp_path, capsys, positions, ga
 def test_a_dataset_is_inspected_by_both(tmp_path):
     """The figures are those of the two sides' own inspections, the AUROC scikit-learn's."""
     tiny_checkpoint(tmp_path, "aligned", (0, 0, 0))
-    model = load_any(tmp_path / "run")
+    model = load_model(tmp_path / "run")
     export_hf(model.params, model.config, tmp_path / "run" / "tokenizer", tmp_path / "trained", info=model.info)
     twin = load_theirs(tmp_path / "trained")
     source = open_source("procedural:held_out", side=None)

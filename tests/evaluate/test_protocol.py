@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel
 from iadgpt_jax.data.sources.sample import Record, Sample
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError

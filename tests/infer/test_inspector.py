@@ -10,10 +10,8 @@ import pytest
 from PIL import Image
 
 from iadgpt_jax import Inspector
-from iadgpt_jax.checkpoint import load
-from iadgpt_jax.checkpoint import workdir as checkpoint
-from iadgpt_jax.checkpoint.load import load_any
-from iadgpt_jax.checkpoint.workdir import LoadedModel, save_model
+from iadgpt_jax.checkpoint.load import LoadedModel, load_model
+from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.images import resize_square
 from iadgpt_jax.data.pack import pack
@@ -196,21 +194,20 @@ def test_every_kind_of_checkpoint_gives_the_same_model(loaded, inspector, photog
 
 
 def test_checkpoints_that_are_none_or_damaged_say_so(loaded, tmp_path):
-    assert (load.WORKDIR_FILE, load.STEPS) == (checkpoint.MODEL_FILE, checkpoint.STEPS)
     with pytest.raises(InputError, match="does not exist"):
-        load_any(tmp_path / "nothing")
+        load_model(tmp_path / "nothing")
     with pytest.raises(InputError, match="neither model.json nor config.json"):
-        load_any(tmp_path)
+        load_model(tmp_path)
     save_model(tmp_path / "work", loaded.params, loaded.config, loaded.tokenizer, {"map_space": "none"})
-    info = load_any(tmp_path / "work").info
+    info = load_model(tmp_path / "work").info
     assert info == {"image_side": 448, "map_space": "probability"}
     with pytest.raises(InputError, match="does not exist"):
-        load_any(tmp_path / "work" / "checkpoints" / "7")
+        load_model(tmp_path / "work" / "checkpoints" / "7")
     for path in (tmp_path / "work" / "checkpoints" / "0" / "params").rglob("*"):
         if path.is_file():
             path.unlink()
     with pytest.raises(InputError, match="step 0 of .* cannot be read"):
-        load_any(tmp_path / "work")
+        load_model(tmp_path / "work")
 
 
 @pytest.mark.parametrize(

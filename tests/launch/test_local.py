@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iadgpt_jax.checkpoint.workdir import finished_steps, save_model
+from iadgpt_jax.checkpoint.files import finished_steps
+from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from tests.launch.test_train import curves, logged
 from tests.small_iadgpt import lively_params, small_config

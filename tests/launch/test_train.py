@@ -19,7 +19,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from iadgpt_jax.checkpoint.workdir import Checkpoints, finished_steps, load_model, save_model
+from iadgpt_jax.checkpoint.files import STEPS as STEPS_FOLDER
+from iadgpt_jax.checkpoint.files import finished_steps
+from iadgpt_jax.checkpoint.load import load_model
+from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
@@ -96,9 +99,9 @@ def stop_at(step: int, number: int, workdir, start) -> tuple[int, str]:
 
 def saved(workdir, step):
     """Everything of one checkpoint as numpy."""
-    with Checkpoints(workdir, read_only=True) as checkpoints:
+    with ocp.CheckpointManager(Path(workdir).absolute() / STEPS_FOLDER) as manager:
         args = {name: ocp.args.StandardRestore() for name in ("params", "training")}
-        restored = checkpoints.manager.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
+        restored = manager.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
     return jax.tree.map(np.asarray, dict(restored))
 
 

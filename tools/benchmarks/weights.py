@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import torch
 
-from iadgpt_jax.checkpoint.load import load_any
+from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.convert.hf_export import export_hf
 from tools.benchmarks.measure import Measurement
 from tools.benchmarks.pair import Pair
@@ -25,7 +25,7 @@ def weights(pair: Pair) -> Measurement:
     size = sum(file.stat().st_size for file in directory.glob("*.safetensors"))
 
     def ours():
-        return jax.block_until_ready(load_any(directory, dtype="float32").params)
+        return jax.block_until_ready(load_model(directory, dtype="float32").params)
 
     def peer():
         return IADGPTForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)

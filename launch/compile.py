@@ -32,7 +32,6 @@ from ml_collections import config_flags
 
 from iadgpt_jax.ahead.report import advice, examine
 from iadgpt_jax.ahead.show import report_lines
-from iadgpt_jax.ahead.table import write_table
 from iadgpt_jax.ahead.tiles import visited
 from iadgpt_jax.chips import find_chip
 from iadgpt_jax.command_line import parse
@@ -41,6 +40,7 @@ from iadgpt_jax.flops import step_flops
 from iadgpt_jax.models.qwen2_5_vl.config import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.build import abstract_rows, build_training
+from launch.tpu_table import write_table
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v5e:4x4, v5p:2x2x4, v6e:8x8, tpu7x:2x2x2, …")
@@ -62,7 +62,7 @@ _DOCS = flags.DEFINE_string("docs", "docs/tpu.md", "the page whose tables --tabl
 
 
 def compile_step(config, topology: str, slices: int = 1) -> dict:
-    """The report on one training step: fields of DESIGN.md §8 and docs/tpu.md."""
+    """The report on one training step: fields as in docs/tpu.md."""
     chip, mesh, rules, model_config = slice_of(config, topology, slices)
     training = build_training(config, model_config, mesh, rules)
     rows = abstract_rows(training.shape, config.rows, model_config, training.rows)
@@ -76,8 +76,8 @@ def compile_scoring(config, topology: str, slices: int, shots: int, queries: int
     """The same on scoring so many queries per device (0: as many as evaluation does). "rows" is all of them, "prefix"
     the slots of their references."""
     # With the encoder and the procedural products' words, which training steps do not need.
-    from iadgpt_jax.ahead.scoring import build_scoring
     from iadgpt_jax.evaluate.evaluator import AT_ONCE
+    from iadgpt_jax.infer.abstract import build_scoring
 
     chip, mesh, rules, model_config = slice_of(config, topology, slices)
     scoring = build_scoring(config, model_config, mesh, rules, tokenizer(), shots, queries or AT_ONCE)
@@ -143,7 +143,8 @@ def main(argv) -> None:
 
 def compare_shots() -> None:
     # With the encoder and the procedural products' words, which training steps do not need.
-    from iadgpt_jax.ahead.shots import compare, configured, shots_lines
+    from iadgpt_jax.ahead.shots import compare, shots_lines
+    from iadgpt_jax.train.shots import configured
 
     queries = _QUERIES.value or 6
     rows = len(slice_devices(_TOPOLOGY.value, _SLICES.value)) // _CONFIG.value.mesh.tensor  # one a chip

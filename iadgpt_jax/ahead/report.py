@@ -1,6 +1,6 @@
 """Compile a function for devices that are not there and say what it costs: one flat dict, ready for JSON.
 
-Fields are listed in DESIGN.md §8 and docs/tpu.md. Everything is per chip and per step unless it says otherwise.
+Everything is per chip and per step unless it says otherwise.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def write_report(
     Args:
       path: the .html file to write.
       title: heading of the page.
-      results: as DESIGN.md §8 has results.json (or metrics.json): `held_out`, `controls`, `answers`, `wall_seconds`.
+      results: as results.json (or metrics.json) holds them: `held_out`, `controls`, `answers`, `wall_seconds`.
       summary_rows: rows of the headline table; by default those of `results`.
       curves: per stage, {"step": […], "loss": […], and the loss's parts by name}.
       roc: per setting ("4-shot", "untrained", …), scores float[n] and labels bool[n] over all categories.

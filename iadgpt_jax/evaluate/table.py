@@ -1,6 +1,6 @@
 """The headline table: what was measured at each number of references, and the controls beneath it.
 
-`summary_rows` reads it out of a results dictionary (DESIGN.md §8), `render_table` sets it in plain text for the
+`summary_rows` reads it out of a results dictionary (results.json), `render_table` sets it in plain text for the
 terminal; the HTML report sets the same rows.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import stage3
-from iadgpt_jax.ahead.shots import compare, configured, shots_lines
+from iadgpt_jax.ahead.shots import compare, shots_lines
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import pack
 from iadgpt_jax.data.tasks import prompts
@@ -17,6 +17,7 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.qwen2_5_vl.config import preset
 from iadgpt_jax.train.build import row_shape
+from iadgpt_jax.train.shots import configured
 
 SHOTS, QUERIES, ROWS = 4, 3, 2
 

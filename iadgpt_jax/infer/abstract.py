@@ -1,5 +1,5 @@
-"""The scoring step of a configuration, ready to be compiled without devices: a batch of queries against references that
-were read before, as infer/scorer.py runs it.
+"""The scoring step of a configuration in the abstract, to be compiled without devices: a batch of queries against
+references that were read before, as infer/scorer.py runs it.
 
 Suffixes: Q queries, P prefix slots, K KV heads, D head width.
 """
@@ -26,9 +26,8 @@ from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.initialize import init_params, logical_axes
 from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
-from iadgpt_jax.sharding import ShardingRules, parts, replicated, rows_sharding, tree_shardings
+from iadgpt_jax.sharding import ShardingRules, parts, placed, replicated, rows_sharding, tree_shardings
 from iadgpt_jax.tpu_options import compiler_options
-from iadgpt_jax.train.build import placed
 
 
 class Scoring(NamedTuple):

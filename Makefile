@@ -32,8 +32,9 @@ test: lint ## lint, then every test
 test-quick: $(DEV) ## the tests that take less than about ten seconds each
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: $(DEV) ## ruff
+lint: $(DEV) ## ruff, and which room may import which
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(DEV) ## let ruff sort imports and lay out the code
 	$(BIN)/ruff check --fix .

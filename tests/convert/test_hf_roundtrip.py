@@ -20,9 +20,9 @@ from iadgpt_jax.convert.names import GATES
 from iadgpt_jax.convert.tree import leaf_shapes
 from iadgpt_jax.errors import InputError
 from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint, write_tensors
-from tests.models.qwen_pair import Pair, hf_inputs, rows_of, slot_budget
-from tests.models.test_parity import BUDGET, IMAGE_SLOTS, SLOTS, close
-from tests.models.test_parity import chats as draw_chats
+from tests.models.qwen2_5_vl.qwen_pair import Pair, hf_inputs, rows_of, slot_budget
+from tests.models.qwen2_5_vl.test_parity import BUDGET, IMAGE_SLOTS, SLOTS, close
+from tests.models.qwen2_5_vl.test_parity import chats as draw_chats
 
 TIED = dict(language=dict(tied=True))
 IRREGULAR = dict(taps=False, vision=dict(depth=5, full_blocks=(1, 4)), language=dict(depth=3))

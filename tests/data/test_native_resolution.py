@@ -15,7 +15,7 @@ from iadgpt_jax.data.patches import grid_of, patches_needed, to_patches
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
 from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD
-from tests.models.qwen_pair import small_config, window_patches
+from tests.models.qwen2_5_vl.qwen_pair import small_config, window_patches
 
 VISION = VisionConfig()
 

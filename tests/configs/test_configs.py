@@ -24,7 +24,7 @@ from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import split_params
 from launch.train import check
 
-STAGES = sorted(path.stem for path in Path(__file__).parent.parent.glob("configs/stage*.py"))
+STAGES = sorted(path.stem for path in Path(__file__).parents[2].glob("configs/stage*.py"))
 SIZES = ("tiny", "bench", "3b", "7b")
 
 

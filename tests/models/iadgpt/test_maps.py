@@ -24,7 +24,7 @@ ENCODER = Encoder(CONFIG, tiny_tokenizer())
 MODEL = IADGPT(CONFIG)
 PARAMS = lively_params(CONFIG, 1)
 SHAPE = RowShape(slots=320, images=10, patches=BUDGET, maps=6, keyword_rows=8, targets=96, mask_side=16)
-TOLERANCE = 5e-5  # float32 against float64 through 8 layers; see test_packing.py for the size of one rounding
+TOLERANCE = 5e-5  # float32 against float64 through 8 layers; tests/invariants/test_packing.py derives one rounding
 
 
 def naive_decoder(params, x, positions, visible):

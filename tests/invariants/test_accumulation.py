@@ -1,6 +1,6 @@
 """A step in microbatches is the step on the whole batch, on any mesh; logits in chunks are the logits.
 
-Tolerance as in tests/test_sharding.py: the same float32 terms, summed in another order.
+Tolerance as in tests/invariants/test_sharding.py: the same float32 terms, summed in another order.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch
 from iadgpt_jax.infer.inspector import lowered
 from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig, preset
-from tests.models.qwen_pair import (
+from tests.models.qwen2_5_vl.qwen_pair import (
     QUICK,
     TOKENS,
     Chat,
@@ -26,7 +26,7 @@ from tests.models.qwen_pair import (
     slot_budget,
     small_config,
 )
-from tests.models.test_parity import BUDGET, IMAGE_SLOTS, SLOTS, chats
+from tests.models.qwen2_5_vl.test_parity import BUDGET, IMAGE_SLOTS, SLOTS, chats
 
 VOCABULARY = 512
 

@@ -1,7 +1,7 @@
 """A training step on any mesh of eight devices is the step on one device, and parameters really lie split.
 
 Tolerance: sharding changes the order of float32 sums only; gradients are compared relative to the largest entry of a
-leaf, with the rounding derived in tests/train/test_packing.py.
+leaf, with the rounding derived in tests/invariants/test_packing.py.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.qwen2_5_vl import rope
 from iadgpt_jax.models.qwen2_5_vl.language import DecoderLayer, LayerInput
 from iadgpt_jax.models.qwen2_5_vl.vision import Merger, VisionBlock, placement
-from tests.models.qwen_pair import (
+from tests.models.qwen2_5_vl.qwen_pair import (
     Chat,
     draw_config,
     draw_image,

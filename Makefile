@@ -19,12 +19,9 @@ help: ## this list
 
 setup: $(SETUP) ## virtual environment .venv with everything the package needs
 
-# Without a chip the TPU compiler, which `make test` installs for launch/compile.py, would only complain that there is none.
-CHIPS := $(wildcard /dev/accel[0-9]* /dev/vfio/[0-9]* /dev/nvidia0 /dev/dxg)
-
 # Training on a CPU touches hundreds of megabytes anew every step; huge pages make that a third faster (glibc 2.35 on).
 quickstart: $(SETUP) ## train, evaluate and export the tiny IADGPT (WORKDIR=…, SEED=…)
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(if $(CHIPS),,JAX_PLATFORMS=cpu) $(BIN)/python launch/quickstart.py --workdir="$(WORKDIR)" --seed="$(SEED)"
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python launch/quickstart.py --workdir="$(WORKDIR)" --seed="$(SEED)"
 
 test: lint ## lint, then every test
 	$(BIN)/python -m pytest

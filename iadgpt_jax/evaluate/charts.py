@@ -1,28 +1,41 @@
-"""Charts as inline SVG: small, sharp at any size, and coloured by the page's style, so that they follow light and dark.
-
-Lines carry the classes c1 … c6 (hues of the style sheet) or "mute", and "dash" or "faint" where asked.
+"""Line charts as inline SVG: small, sharp at any size, and coloured by the page's style, so that they follow light and
+dark. matplotlib draws them; what it says beyond the drawing is taken away.
 """
 
 from __future__ import annotations
 
-import math
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+import matplotlib
 import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-MAX_POINTS = 320  # per line: more than a chart has room for
+# Colours are drawn as codes that stand for the style sheet's variables, which know light and dark.
+COLOURS = {name: f"#00000{number}" for number, name in enumerate(("c1", "c2", "c3", "c4", "c5", "c6", "mute"), 1)}
+_RULE, _SOFT = "#000008", "#000009"
+_VARIABLES = {code: f"var(--{name})" for name, code in COLOURS.items()} | {_RULE: "var(--rule)", _SOFT: "var(--soft)"}
+_LOOKS = {"": {"lw": 1.7}, "strong": {"lw": 2.4}, "faint": {"lw": 1.0, "alpha": 0.22},
+          "dash": {"lw": 1.7, "ls": (0, (6, 4))}, "dots": {"lw": 1.7, "ls": (0, (1.5, 4))}}  # fmt: skip
+_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 8, 8, 36  # pixels around the axes
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: x and y float[n], finite or not (a gap), its name in the legend ("" for none) and its classes."""
+    """One curve: x and y float[n], finite or not (a gap), its name in the legend ("" for none), its colour, one of
+    COLOURS, and how it looks: "", "strong", "faint", "dash" or "dots"; note: what the legend says after the name."""
 
     name: str
     x: np.ndarray
     y: np.ndarray
-    style: str = "c1"
+    colour: str = "c1"
+    look: str = ""
+    note: str = ""
 
 
 def line_chart(
@@ -34,102 +47,54 @@ def line_chart(
     y_range: tuple[float, float],
     size: tuple[int, int] = (320, 210),
     diagonal: bool = False,
-) -> str:
-    """An `<svg>` of lines over a light grid, axes labelled, values beyond the ranges clipped.
+) -> Markup:
+    """An `<svg>` of lines over a light grid, axes labelled, values beyond the ranges clipped. The same lines give the
+    same text.
 
     Args:
       lines: the curves, drawn in order.
-      x_label, y_label: what the axes show.
+      x_label, y_label: what the axes show; y_label for those who cannot see it.
       x_range, y_range: the ends of the axes.
       size: width and height in units of about one pixel on a phone; the drawing scales with its container.
       diagonal: draws the line from corner to corner that guessing would follow.
     """
     width, height = size
-    left, right, top, bottom = 36, 8, 8, 36
-    inner_width, inner_height = width - left - right, height - top - bottom
-
-    def at_x(value):
-        return left + (value - x_range[0]) / (x_range[1] - x_range[0]) * inner_width
-
-    def at_y(value):
-        return top + inner_height - (value - y_range[0]) / (y_range[1] - y_range[0]) * inner_height
-
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(y_label)} over {escape(x_label)}">']
-    for tick in nice_ticks(*y_range):
-        y = at_y(tick)
-        parts.append(f'<path class="grid" d="M{left} {y:.1f}H{width - right}"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{_tick_text(tick)}</text>')
-    for tick in nice_ticks(*x_range):
-        x = at_x(tick)
-        parts.append(f'<text x="{x:.1f}" y="{height - bottom + 15}" text-anchor="middle">{_tick_text(tick)}</text>')
-    parts.append(f'<path class="axis" d="M{left} {height - bottom}H{width - right}"/>')
-    parts.append(
-        f'<text class="name" x="{left + inner_width / 2:.0f}" y="{height - 3}" text-anchor="middle">'
-        f"{escape(x_label)}</text>"
-    )
-    if diagonal:
-        parts.append(f'<path class="guess" d="M{left} {height - bottom}L{width - right} {top}"/>')
-    for line in lines:
-        x, y = thin_out(line.x, line.y)
-        path = _path(at_x(np.clip(x, *x_range)), at_y(np.clip(y, *y_range)))
-        parts.append(f'<path class="line {escape(line.style)}" d="{path}"/>')
-    return "".join(parts) + "</svg>"
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 11, "font.family": "sans-serif"}):
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)  # one point a unit
+        inner = (width - _LEFT - _RIGHT) / width, (height - _TOP - _BOTTOM) / height
+        axes = figure.add_axes((_LEFT / width, _BOTTOM / height, *inner), xlim=x_range, ylim=y_range)
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        for side, spine in axes.spines.items():
+            spine.set(visible=side == "bottom", color=COLOURS["mute"], linewidth=1)
+        axes.grid(axis="y", color=_RULE, linewidth=1)
+        axes.set_axisbelow(True)
+        axes.tick_params(bottom=False, left=False, labelcolor=_SOFT, pad=5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+            axis.set_major_formatter(FuncFormatter(_tick_text))
+        axes.set_xlabel(x_label.replace("$", r"\$"), color=_SOFT, labelpad=3)
+        if diagonal:
+            axes.plot(x_range, y_range, color=COLOURS["mute"], lw=1, ls=(0, (1, 4)), clip_on=False)
+        for line in lines:
+            x, y = np.clip(line.x, *x_range), np.clip(line.y, *y_range)
+            axes.plot(x, y, color=COLOURS[line.colour], clip_on=False, **_LOOKS[line.look])
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    label = escape(f"{y_label} over {x_label}")
+    drawing = _bare(stream.getvalue())
+    return Markup(f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{drawing}</svg>')
 
 
-def legend(lines: Sequence[Line], notes: Sequence[str] = (), *, dots: bool = False) -> str:
-    """The names of the lines, each after a stroke (or a dot) in its style, and a note after each where there is one."""
-    entries = []
-    for number, line in enumerate(lines):
-        if not line.name:
-            continue
-        note = f" <b>{escape(notes[number])}</b>" if number < len(notes) and notes[number] else ""
-        style = escape(line.style)
-        if dots:
-            mark = f'<svg class="key small" viewBox="0 0 10 10"><circle class="dot {style}" cx="5" cy="5" r="5"/></svg>'
-        else:
-            mark = f'<svg class="key" viewBox="0 0 22 8"><path class="line {style}" d="M1 4H21"/></svg>'
-        entries.append(f"<li>{mark}<span>{escape(line.name)}{note}</span></li>")
-    return f'<ul class="legend">{"".join(entries)}</ul>'
-
-
-STRIP_LOW, STRIP_HIGH = 0.4, 1.0  # the range of AUROC a strip shows; guessing, .5, lies inside
-
-
-def strip(values: Sequence[tuple[str, float]]) -> str:
-    """A row of a dot plot: (class, value) pairs as dots on one line; values beyond its range stand at its ends.
-
-    Places are percentages, so that dots keep their size however narrow the column.
-    """
-    marks = [(mark, "guess" if mark == 0.5 else "grid") for mark in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)]
-    parts = ['<svg class="strip" height="18" aria-hidden="true">']
-    parts += [f'<line class="{kind}" x1="{_at(mark)}" x2="{_at(mark)}" y1="-9" y2="27"/>' for mark, kind in marks]
-    shown = [(style, value) for style, value in values if math.isfinite(value)]
-    if shown:
-        low, high = min(value for _, value in shown), max(value for _, value in shown)
-        parts.append(f'<line class="span" x1="{_at(low)}" x2="{_at(high)}" y1="9" y2="9"/>')
-    parts += [f'<circle class="dot {escape(style)}" cx="{_at(value)}" cy="9" r="5"/>' for style, value in shown]
-    return "".join(parts) + "</svg>"
-
-
-def strip_axis() -> str:
-    """The numbers over a column of strips."""
-    marks = (0.5, 0.7, 0.9, 1.0)
-    texts = "".join(f'<text x="{_at(mark)}" y="12" text-anchor="middle">{mark:.1f}</text>' for mark in marks)
-    return f'<svg class="strip" height="16">{texts}</svg>'
-
-
-def _at(value: float) -> str:
-    share = (min(max(value, STRIP_LOW), STRIP_HIGH) - STRIP_LOW) / (STRIP_HIGH - STRIP_LOW)
-    return f"{4 + 92 * share:.1f}%"
-
-
-def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten apart) from low to high, about as many as asked."""
-    rough = (high - low) / max(about - 1, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+def _bare(svg: str) -> str:
+    """What stands inside the `<svg>`, without names, clipping and fonts, which mean nothing inside a page or clash
+    there; in the page's colours."""
+    inside = re.search(r"<svg[^>]*>(.*)</svg>", svg, re.DOTALL).group(1)
+    inside = re.sub(r"<(defs|metadata)>.*?</\1>|<defs/>|<!--.*?-->", "", inside, flags=re.DOTALL)
+    inside = re.sub(r' (id|clip-path|transform)="[^"]*"|font[a-z-]*: [^;"]*;? ?', "", inside)  # no text is turned
+    inside = re.sub(r"</?g>", "", inside)
+    inside = re.sub(r"#00000[1-9]", lambda found: _VARIABLES[found[0]], inside)
+    return re.sub(r"\s*\n\s*", " ", inside).strip()
 
 
 def moving_average(values: np.ndarray, window: int) -> np.ndarray:
@@ -143,26 +108,5 @@ def moving_average(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(count > 0, (padded[stop] - padded[start]) / np.maximum(count, 1), np.nan)
 
 
-def thin_out(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most MAX_POINTS of the points, evenly chosen, the first and the last among them."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if len(x) <= MAX_POINTS:
-        return x, y
-    keep = np.linspace(0, len(x) - 1, MAX_POINTS).round().astype(int)
-    return x[keep], y[keep]
-
-
-def _path(x: np.ndarray, y: np.ndarray) -> str:
-    """SVG path data through the points; a point that is not finite leaves a gap."""
-    commands, pen = [], "M"
-    for a, b in zip(x, y, strict=True):
-        if math.isfinite(a) and math.isfinite(b):
-            commands.append(f"{pen}{a:.1f} {b:.1f}")
-            pen = "L"
-        else:
-            pen = "M"
-    return "".join(commands)
-
-
-def _tick_text(value: float) -> str:
+def _tick_text(value: float, _position: int) -> str:
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 import cv2
@@ -40,23 +39,37 @@ class GalleryItem:
     verdict: Literal["hit", "miss"]
 
 
-def gallery_html(items: Sequence[GalleryItem], side: int, quality: int) -> str:
-    """Cards of all items, hits first; pictures have `side` pixels on their longer side, at a JPEG quality."""
-    sections = []
-    for verdict, heading in (("hit", "Hits"), ("miss", "Misses")):
-        chosen = [item for item in items if item.verdict == verdict]
-        cards = [_card(item, side, quality) for item in chosen]
-        if cards:
-            sections.append(f'<h3>{heading}</h3><div class="cards">{"".join(cards[:SHOWN])}</div>')
-        if cards[SHOWN:]:
-            more = f"{len(cards) - SHOWN} more {heading.lower() if len(cards) > SHOWN + 1 else verdict}"
-            folded = f'<div class="cards">{"".join(cards[SHOWN:])}</div>'
-            sections.append(f"<details><summary>{more}</summary>{folded}</details>")
-    return "".join(sections)
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page: JPEG as a data URI, its size in pixels, and its words for those who cannot see it."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
 
 
-def picture_html(image: np.ndarray, alt: str, *, side: int, quality: int) -> str:
-    """An `<img>` that carries uint8[H, W, 3] as JPEG inside, no larger than `side` pixels."""
+@dataclass(frozen=True)
+class Card:
+    """An item ready to be shown; `mask` is None where there is nothing to draw."""
+
+    item: GalleryItem
+    references: Sequence[Picture]
+    query: Picture
+    mask: Picture | None
+    heat: Picture
+
+
+def cards(items: Sequence[GalleryItem], side: int, quality: int) -> dict[str, list[Card]]:
+    """{"hit": cards, "miss": cards}; pictures have `side` pixels on their longer side, at a JPEG quality."""
+    made: dict[str, list[Card]] = {"hit": [], "miss": []}
+    for item in items:
+        made[item.verdict].append(_card(item, side, quality))
+    return made
+
+
+def picture(image: np.ndarray, alt: str, *, side: int, quality: int) -> Picture:
+    """uint8[H, W, 3] as JPEG, no larger than `side` pixels."""
     scale = side / max(image.shape[:2])
     if scale < 1:
         image = _resized(image, scale, cv2.INTER_AREA)
@@ -65,45 +78,25 @@ def picture_html(image: np.ndarray, alt: str, *, side: int, quality: int) -> str
     Image.fromarray(np.ascontiguousarray(image)).save(stream, "JPEG", quality=quality, subsampling=0, optimize=True)
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     height, width = image.shape[:2]
-    return f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{escape(alt)}">'
+    return Picture(f"data:image/jpeg;base64,{data}", width, height, alt)
 
 
-def _card(item: GalleryItem, side: int, quality: int) -> str:
+def _card(item: GalleryItem, side: int, quality: int) -> Card:
     # Small photographs are enlarged before drawing on them: smooth heat and fine outlines on 112 pixels need more.
     scale = max(side / max(item.query.shape[:2]), 1.0)
     query = _resized(item.query, scale, cv2.INTER_CUBIC)
-    has_mask = item.mask is not None and bool(np.any(item.mask))
+    mask = item.mask if item.mask is not None and np.any(item.mask) else None
 
-    def picture(image: np.ndarray, alt: str) -> str:
-        return picture_html(image, alt, side=side, quality=quality)
+    def shown(image: np.ndarray, alt: str) -> Picture:
+        return picture(image, alt, side=side, quality=quality)
 
-    if has_mask:
-        white = (item.mask != 0).astype(np.uint8)[..., None].repeat(3, axis=2) * 255
-        truth_tile = picture(white, "true mask")
-    else:
-        truth_tile = f'<div class="blank">{"not drawn" if item.label else "no defect"}</div>'
-    count = len(item.references)
-    references = "".join(picture(reference, f"reference {i + 1}") for i, reference in enumerate(item.references))
-    if not count:
-        references = '<div class="blank">none</div>'
-    heat = overlay(query, item.map, item.low, item.high, item.mask if has_mask else None)
-    tiles = (
-        (f'<div class="refs n{min(count, 5)}">{references}</div>', "reference" if count == 1 else "references"),
-        (picture(item.query, "inspected image"), "inspected"),
-        (truth_tile, "true mask"),
-        (picture(heat, "heat map"), "heat map"),
-    )
-    figures = "".join(f"<figure>{tile}<figcaption>{caption}</figcaption></figure>" for tile, caption in tiles)
-    label = "defective" if item.label else "good"
-    said = f'<p class="said">{escape(item.answer)}</p>' if item.answer else ""
-    truth = f'<p class="truth"><span>Truth</span> {escape(item.truth)}</p>' if item.truth else ""
-    mark = "✓ hit" if item.verdict == "hit" else "✕ miss"
-    return (
-        f'<article class="card {item.verdict}"><header><h4>{escape(item.category)}</h4>'
-        f'<span class="chip {label}">{label}</span>'
-        f'<span class="score" title="probability of defective">score <b>{item.score:.2f}</b>'
-        f'<i><i style="width:{100 * min(max(item.score, 0.0), 1.0):.0f}%"></i></i></span>'
-        f'<span class="mark">{mark}</span></header><div class="tiles">{figures}</div>{said}{truth}</article>'
+    white = None if mask is None else (mask != 0).astype(np.uint8)[..., None].repeat(3, axis=2) * 255
+    return Card(
+        item=item,
+        references=[shown(reference, f"reference {i + 1}") for i, reference in enumerate(item.references)],
+        query=shown(item.query, "inspected image"),
+        mask=None if white is None else shown(white, "true mask"),
+        heat=shown(overlay(query, item.map, item.low, item.high, mask), "heat map"),
     )
 
 

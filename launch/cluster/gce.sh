@@ -4,7 +4,7 @@
 # end within a minute and ssh names the worker; run this file again to go on from the last checkpoint.
 
 set -euo pipefail
-gcloud compute tpus tpu-vm ssh @tpu@ \
-  --zone=@zone@ \
+gcloud compute tpus tpu-vm ssh {{ tpu }} \
+  --zone={{ zone }} \
   --worker=all \
-  --command=@command_quoted@
+  --command={{ command_quoted }}

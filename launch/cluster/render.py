@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import jinja2
 import yaml
 
 from iadgpt_jax.errors import InputError, Parser, clear_errors
@@ -116,8 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
 def hardware(values: dict) -> dict:
     """processes, devices and, for TPUs, what the templates say of a slice."""
     if "nodes" in values:
-        directives = f"#SBATCH --partition={values['partition']}" if values.get("partition") else ""
-        return dict(processes=values["nodes"], devices=values["nodes"] * values["gpus"], directives=directives)
+        return dict(processes=values["nodes"], devices=values["nodes"] * values["gpus"])
     name, _, shape = values["topology"].partition(":")
     if name not in TPUS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
         raise InputError(f"--topology={values['topology']}: write KIND:SHAPE like v5p:2x2x4; kinds: {', '.join(TPUS)}")
@@ -206,8 +206,12 @@ def set_value(settings, key: str, text: str) -> None:
 
 
 def render(file: str, values: dict) -> str:
-    """The template with each @name@ replaced. Raises KeyError for one that has no value."""
-    return re.sub(r"@([a-z_]+)@", lambda found: str(values[found[1]]), (HERE / file).read_text())
+    """The template filled in. Raises jinja2.UndefinedError for a name that has no value."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+        trim_blocks=True,
+    )  # fmt: skip
+    return templates.get_template(file).render(values)
 
 
 def check_rendered(file: str, text: str) -> None:

@@ -4,11 +4,11 @@
 
 set -euo pipefail
 xpk workload create \
-  --cluster @cluster@ \
-  --workload @name@ \
-  --tpu-type=@tpu_type@ \
-  --num-slices=@slices@ \
-  --docker-image=@image@ \
-  --max-restarts=@restarts@ \
+  --cluster {{ cluster }} \
+  --workload {{ name }} \
+  --tpu-type={{ tpu_type }} \
+  --num-slices={{ slices }} \
+  --docker-image={{ image }} \
+  --max-restarts={{ restarts }} \
   --restart-on-user-code-failure \
-  --command @command_quoted@
+  --command {{ command_quoted }}

@@ -31,7 +31,7 @@ def rendered(capsys, kind, *more, overrides=OVERRIDES) -> str:
 def test_every_kind_runs_the_training_command(capsys, kind, tmp_path):
     """The very words, through every layer of quoting."""
     text = rendered(capsys, kind)
-    assert "@" not in text.replace("TERM@300", "")
+    assert "{{" not in text and "{%" not in text
     if kind.startswith("jobset"):
         (job,) = yaml.safe_load(text)["spec"]["replicatedJobs"]
         assert job["template"]["spec"]["template"]["spec"]["containers"][0]["command"] == COMMAND
@@ -44,6 +44,11 @@ def test_every_kind_runs_the_training_command(capsys, kind, tmp_path):
         (line,) = [word for word in words if "launch/train.py" in word]
         words = shlex.split(line.split("&&")[-1])
     assert words[-len(COMMAND) :] == COMMAND
+
+
+def test_a_partition_is_named_where_one_is_asked_for(capsys):
+    assert "#SBATCH --partition=gpu\n" in rendered(capsys, "slurm", "--partition=gpu")
+    assert "partition" not in rendered(capsys, "slurm")
 
 
 def test_a_slice_of_tpus_has_a_pod_per_host_and_its_chips(capsys):

@@ -79,7 +79,7 @@ def write_tokenizer(source: Path | None, target: Path) -> None:
 def write_weights(config: ModelConfig, directory: Path, dtype: np.dtype, seed: int, shard_bytes: int) -> None:
     """Every tensor of the configuration, a piece at a time, each from a generator of its own."""
     rows = entries(config)
-    shapes = {row.name: row.layout.hf_shape for row in rows}
+    shapes = {row.name: row.axes.hf_shape for row in rows}
     targets = create_shards(directory, shapes, dict.fromkeys(shapes, dtype), shard_bytes)
     for number, (name, target) in enumerate(progress(targets.items(), len(targets), "drawing", "tensors")):
         rng = np.random.default_rng([seed, number])

@@ -76,7 +76,7 @@ def export_hf(
     twin = config.taps and not stock and bool(unlike or (info or {}).get("stage"))
     travels = {key: info[key] for key in TRAVELS if info and key in info}
     rows = entries(config, carried)
-    shapes = {row.name: row.layout.hf_shape for row in rows}
+    shapes = {row.name: row.axes.hf_shape for row in rows}
     dtypes = {row.name: np.dtype(np.float32) if row.name == GATES else kind for row in rows}
 
     aside = out.with_name(f".{out.name}.unfinished-{os.getpid()}")

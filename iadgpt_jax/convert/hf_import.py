@@ -117,7 +117,7 @@ def _check_tokenizer(directory: Path, tokenizer: Tokenizer, config: ModelConfig)
 
 def _check_tensors(directory: Path, shards: Shards, config: ModelConfig) -> None:
     """Every tensor the configuration asks for, of its shape, and no other."""
-    wanted = {entry.name: entry.layout.hf_shape for entry in entries(config, gates=config.taps)}
+    wanted = {entry.name: entry.axes.hf_shape for entry in entries(config, gates=config.taps)}
     tied_head = HEAD[0] if config.language.tied and HEAD[0] in shards else None
     stray = sorted(set(shards) - set(wanted) - {tied_head})
     if GATES in stray:

@@ -1,7 +1,7 @@
 """The one table between Hugging Face's tensor names and our parameter tree; import and export both read it.
 
-A row gives a name in hub layout (`visual.*`, `model.*`, `lm_head.weight`), the path in our tree and the layout of the
-axes (convert/layout.py). Our tree stacks the blocks of a tower, so a row of a block stands for one slice of a leaf:
+A row gives a name in hub layout (`visual.*`, `model.*`, `lm_head.weight`), the path in our tree and the order of the
+axes (convert/axes.py). Our tree stacks the blocks of a tower, so a row of a block stands for one slice of a leaf:
 ViT groups [G, inner] and [G], decoder groups [G, inner] and [G].
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from iadgpt_jax.convert.layout import Layout
+from iadgpt_jax.convert.axes import Axes
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, ModelConfig, VisionConfig
 
 GATES = "iadgpt.fusion.gates"  # ours alone: no stock checkpoint has it
@@ -65,27 +65,27 @@ class Entry:
     name: str
     path: str  # "/"-joined
     index: tuple[int, ...]  # along the leaf's stacking axes
-    layout: Layout
+    axes: Axes
 
 
 def entries(config: ModelConfig, gates: bool = False) -> list[Entry]:
     """All tensors of a checkpoint in file order; `gates` adds the fusion gates under our own name."""
     vision, language = _vision_sizes(config.vision), _language_sizes(config.language)
-    rows = [Entry(name, path, (), Layout.parse(text, vision)) for name, path, text in VISION]
+    rows = [Entry(name, path, (), Axes.parse(text, vision)) for name, path, text in VISION]
     for block in range(config.vision.depth):
         prefix, index = _vision_block(config.vision, block)
         for name, path, text in VISION_BLOCK:
-            rows.append(Entry(f"visual.blocks.{block}.{name}", prefix + path, index, Layout.parse(text, vision)))
-    rows += [Entry(name, path, (), Layout.parse(text, language)) for name, path, text in LANGUAGE]
+            rows.append(Entry(f"visual.blocks.{block}.{name}", prefix + path, index, Axes.parse(text, vision)))
+    rows += [Entry(name, path, (), Axes.parse(text, language)) for name, path, text in LANGUAGE]
     for layer in range(config.language.depth):
         prefix, index = _language_layer(config.language, layer)
         for name, path, text in LANGUAGE_LAYER:
-            rows.append(Entry(f"model.layers.{layer}.{name}", prefix + path, index, Layout.parse(text, language)))
+            rows.append(Entry(f"model.layers.{layer}.{name}", prefix + path, index, Axes.parse(text, language)))
     if not config.language.tied:
         name, path, text = HEAD
-        rows.append(Entry(name, path, (), Layout.parse(text, language)))
+        rows.append(Entry(name, path, (), Axes.parse(text, language)))
     if gates:
-        rows.append(Entry(GATES, "vision/fusion/gates", (), Layout.parse("gate -> gate", {"gate": GROUPS - 1})))
+        rows.append(Entry(GATES, "vision/fusion/gates", (), Axes.parse("gate -> gate", {"gate": GROUPS - 1})))
     return rows
 
 

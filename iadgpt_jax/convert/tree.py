@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from iadgpt_jax.convert.layout import copy_into
+from iadgpt_jax.convert.axes import copy_into
 from iadgpt_jax.convert.names import GATES, Entry, entries
 from iadgpt_jax.convert.stored import Index, Pending, StoredLeaf, chunks_of
 from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
@@ -98,12 +98,12 @@ def params_to_hf(
         for row in rows:
             inside = [at - part.start for at, part in zip(row.index, index[:stacked], strict=True)]
             if all(0 <= at < length for at, length in zip(inside, values.shape, strict=False)):
-                row.layout.write(targets[row.name], index[stacked:], values[tuple(inside)])
+                row.axes.write(targets[row.name], index[stacked:], values[tuple(inside)])
 
 
 def _parts(leaf, rows: list[Entry]) -> Iterator[Index]:
     """How to cut a leaf: along its chunks where it lies on disk, else block by block."""
-    if isinstance(leaf, StoredLeaf) and all(len(names) == 1 for names in rows[0].layout.ours):
+    if isinstance(leaf, StoredLeaf) and all(len(names) == 1 for names in rows[0].axes.ours):
         return leaf.chunks()
     stacked = len(rows[0].index)
     return chunks_of(leaf.shape, (1,) * stacked + tuple(leaf.shape[stacked:]))
@@ -118,7 +118,7 @@ def _leaves(config: ModelConfig) -> dict[str, list[Entry]]:
 
 def _leaf_shape(rows: list[Entry]) -> tuple[int, ...]:
     lead = tuple(max(axis) + 1 for axis in zip(*(row.index for row in rows), strict=True))
-    return (*lead, *rows[0].layout.shape)
+    return (*lead, *rows[0].axes.shape)
 
 
 def _read_leaf(rows: list[Entry], shape, index, source: Mapping, dtype) -> np.ndarray:
@@ -132,5 +132,5 @@ def _read_leaf(rows: list[Entry], shape, index, source: Mapping, dtype) -> np.nd
             if row.name == GATES and GATES not in source:
                 out[place] = 0
             else:
-                copy_into(out[place], row.layout.read(source[row.name], tuple(index[stacked:])))
+                copy_into(out[place], row.axes.read(source[row.name], tuple(index[stacked:])))
     return out

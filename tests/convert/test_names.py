@@ -1,4 +1,4 @@
-"""The name table covers every leaf and every published name, and its layouts invert and slice exactly."""
+"""The name table covers every leaf and every published name, and its axes invert and slice exactly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from iadgpt_jax.convert.layout import Layout
+from iadgpt_jax.convert.axes import Axes
 from iadgpt_jax.convert.names import entries, hub_name
 from iadgpt_jax.convert.tree import leaf_shapes
 from iadgpt_jax.models.initialize import init_params
@@ -26,7 +26,7 @@ def test_every_leaf_of_the_model_is_named_once(config):
     assert leaf_shapes(config) == {path: leaf.shape for path, leaf in flatten_dict(model, sep="/").items()}
     rows = entries(config, gates=config.taps)
     assert len({row.name for row in rows}) == len({(row.path, row.index) for row in rows}) == len(rows)
-    assert sum(np.prod(row.layout.hf_shape) for row in rows) == sum(map(np.prod, leaf_shapes(config).values()))
+    assert sum(np.prod(row.axes.hf_shape) for row in rows) == sum(map(np.prod, leaf_shapes(config).values()))
 
 
 def test_published_7b_index(shared_dir):
@@ -34,7 +34,7 @@ def test_published_7b_index(shared_dir):
     index = json.loads((shared_dir / "qwen2_5_vl_7b" / "model.safetensors.index.json").read_text())
     rows = entries(preset("7b"))
     assert {row.name for row in rows} == set(index["weight_map"])
-    assert sum(2 * int(np.prod(row.layout.hf_shape)) for row in rows) == index["metadata"]["total_size"]
+    assert sum(2 * int(np.prod(row.axes.hf_shape)) for row in rows) == index["metadata"]["total_size"]
 
 
 def test_memory_names_become_hub_names():
@@ -49,14 +49,14 @@ def test_memory_names_become_hub_names():
     assert {name: hub_name(name) for name in pairs} == pairs
 
 
-def test_layout_by_hand():
+def test_axes_by_hand():
     """(heads head) embed -> embed heads head on a matrix small enough to read."""
-    layout = Layout.parse("(heads head) embed -> embed heads head", {"heads": 2, "head": 2, "embed": 3})
+    axes = Axes.parse("(heads head) embed -> embed heads head", {"heads": 2, "head": 2, "embed": 3})
     matrix = np.arange(12).reshape(4, 3)  # row = head·2 + channel
-    ours = layout.from_hf(matrix)
-    assert ours.shape == layout.shape == (3, 2, 2)
+    ours = axes.from_hf(matrix)
+    assert ours.shape == axes.shape == (3, 2, 2)
     assert ours[:, 1, 0].tolist() == matrix[2].tolist()
-    np.testing.assert_array_equal(layout.to_hf(ours), matrix)
+    np.testing.assert_array_equal(axes.to_hf(ours), matrix)
 
 
 class Counting:
@@ -74,17 +74,17 @@ class Counting:
 @pytest.mark.parametrize("seed", range(4))
 def test_any_slice_reads_what_it_needs_and_equals_the_whole(seed):
     rng = np.random.default_rng(seed)
-    unique = {row.layout.theirs + row.layout.ours: row.layout for row in entries(draw_config(rng))}
-    for layout in unique.values():
-        tensor = rng.normal(size=layout.hf_shape)
-        whole = layout.from_hf(tensor)
-        np.testing.assert_array_equal(layout.to_hf(whole), tensor)
-        bounds = [sorted(rng.integers(0, size + 1, 2)) for size in layout.shape]
+    unique = {row.axes.theirs + row.axes.ours: row.axes for row in entries(draw_config(rng))}
+    for axes in unique.values():
+        tensor = rng.normal(size=axes.hf_shape)
+        whole = axes.from_hf(tensor)
+        np.testing.assert_array_equal(axes.to_hf(whole), tensor)
+        bounds = [sorted(rng.integers(0, size + 1, 2)) for size in axes.shape]
         index = tuple(slice(low, max(high, low + 1)) if low < size else slice(0, size)
-                      for (low, high), size in zip(bounds, layout.shape, strict=True))  # fmt: skip
+                      for (low, high), size in zip(bounds, axes.shape, strict=True))  # fmt: skip
         source = Counting(tensor)
-        np.testing.assert_array_equal(layout.read(source, index), whole[index])
-        if all(len(names) == 1 for names in layout.ours):  # a bundle of ours (the patch embedding's) is read whole
+        np.testing.assert_array_equal(axes.read(source, index), whole[index])
+        if all(len(names) == 1 for names in axes.ours):  # a bundle of ours (the patch embedding's) is read whole
             assert source.read == whole[index].size
 
 

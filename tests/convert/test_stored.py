@@ -13,9 +13,9 @@ from flax.traverse_util import flatten_dict
 from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.workdir import save_model, write_model_files
 from iadgpt_jax.convert import stored
+from iadgpt_jax.convert.axes import Axes, copy_into
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
-from iadgpt_jax.convert.layout import Layout, copy_into
 from iadgpt_jax.convert.memory import Work
 from iadgpt_jax.convert.shards import Shards
 from iadgpt_jax.convert.stored import Pending, chunks_of, open_params, write_params
@@ -92,19 +92,19 @@ def test_a_checkpoint_of_eight_devices_is_exported_shard_by_shard(tmp_path, dtyp
 
 
 def test_writing_a_slice_reverses_reading_it():
-    """Every layout, cut at random: slices written one by one give the tensor whose slices were read."""
+    """All kinds of axes, cut at random: slices written one by one give the tensor whose slices were read."""
     rng = np.random.default_rng(1)
     sizes = {"heads": 4, "head": 3, "embed": 10, "three": 3}
     for text in ("(heads head) embed -> embed heads head", "(three heads head) -> three heads head",
                  "(three heads head) embed -> embed three heads head", "embed (heads head) -> heads head embed",
                  "heads embed -> embed heads", "embed -> embed"):  # fmt: skip
-        layout = Layout.parse(text, sizes)
-        tensor = rng.normal(size=layout.hf_shape).astype(np.float32)
+        axes = Axes.parse(text, sizes)
+        tensor = rng.normal(size=axes.hf_shape).astype(np.float32)
         back = np.zeros_like(tensor)
-        cuts = [sorted({0, length, *rng.integers(0, length, 2).tolist()}) for length in layout.shape]
+        cuts = [sorted({0, length, *rng.integers(0, length, 2).tolist()}) for length in axes.shape]
         for spans in itertools.product(*(itertools.pairwise(cut) for cut in cuts)):
             index = tuple(slice(*span) for span in spans)
-            layout.write(back, index, layout.from_hf(tensor)[index])
+            axes.write(back, index, axes.from_hf(tensor)[index])
         np.testing.assert_array_equal(back, tensor)
 
 

@@ -1,6 +1,6 @@
 """How one tensor lies in a Hugging Face file and in our tree: axes named once, read in both directions.
 
-A layout is written like `"(heads head) embed -> embed heads head"`: left of the arrow the axes of the Hugging Face
+Axes are written like `"(heads head) embed -> embed heads head"`: left of the arrow the axes of the Hugging Face
 tensor, right ours; parentheses bundle several named axes into one stored axis.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Layout:
+class Axes:
     """One tensor's axes on both sides. `sizes` gives the length of every named axis."""
 
     theirs: tuple[tuple[str, ...], ...]
@@ -24,7 +24,7 @@ class Layout:
     sizes: Mapping[str, int]
 
     @classmethod
-    def parse(cls, text: str, sizes: Mapping[str, int]) -> Layout:
+    def parse(cls, text: str, sizes: Mapping[str, int]) -> Axes:
         theirs, ours = (
             tuple(tuple(axis.strip("()").split()) for axis in re.findall(r"\([^)]*\)|\S+", side))
             for side in text.split("->")
@@ -58,7 +58,7 @@ class Layout:
             length = math.prod(self.sizes[name] for name in names)
             start, stop, step = part.indices(length)
             if step != 1:
-                raise ValueError(f"a layout reads contiguous slices, not {part}")
+                raise ValueError(f"axes are read in contiguous slices, not {part}")
             if len(names) == 1:
                 within[names[0]] = range(start, stop)
                 cut.append(slice(None))
@@ -76,7 +76,7 @@ class Layout:
                     break
                 out = np.empty(shape, values.dtype)
             out[tuple(slice(at, at + stop - start) for (start, stop), at in parts)] = values
-        read = Layout(self.theirs, self.ours, {name: len(span) for name, span in within.items()})
+        read = Axes(self.theirs, self.ours, {name: len(span) for name, span in within.items()})
         return read.from_hf(out)[tuple(cut)]
 
     def write(self, target: np.ndarray, index: tuple[slice, ...], values: np.ndarray) -> None:
@@ -89,9 +89,9 @@ class Layout:
             length = math.prod(self.sizes[name] for name in names)
             span = range(*part.indices(length))
             if span.step != 1 or (len(names) > 1 and len(span) < length):
-                raise ValueError(f"a layout writes contiguous slices and whole bundles, not {part} of {names}")
+                raise ValueError(f"axes are written in contiguous slices and whole bundles, not {part} of {names}")
             within.update({names[0]: span} if len(names) == 1 else {name: range(self.sizes[name]) for name in names})
-        given = Layout(self.theirs, self.ours, {name: len(span) for name, span in within.items()})
+        given = Axes(self.theirs, self.ours, {name: len(span) for name, span in within.items()})
         part = given.to_hf(values.astype(target.dtype, copy=False))
         stretches = [self._stretches(names, within) for names in self.theirs]
         for parts in itertools.product(*(_with_offsets(axis) for axis in stretches)):

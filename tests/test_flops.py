@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iadgpt_jax.ahead.jaxpr import traced_flops
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
@@ -27,6 +26,7 @@ from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create
 from iadgpt_jax.train.step import make_train_step
 from tests.small_iadgpt import BUDGET, SIDE, small_config
+from tests.traced_flops import traced_flops
 
 CONFIG = small_config(vision={"full_blocks": (2, 5, 8, 11), "depth": 12}, language={"depth": 8})
 FLAT = RowShape(slots=160, images=4, patches=BUDGET, maps=2, keyword_rows=8, targets=24, mask_side=16)

@@ -80,7 +80,7 @@ def import_command(flags: argparse.Namespace) -> None:
             aside.rename(flags.out)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    print(f"wrote {flags.out} as {dtype.name}: {work.told(size)}")
+    print(f"wrote {flags.out} as {dtype.name}: {work.summary(size)}")
     print(f"train with --config.init_from={flags.out}")
 
 
@@ -100,7 +100,7 @@ def export_command(flags: argparse.Namespace) -> None:
             watch=watch("exporting", "parts"),
         )
     size = sum(path.stat().st_size for path in flags.out.glob("*.safetensors"))
-    print(f"wrote {flags.out}: {work.told(size)}")
+    print(f"wrote {flags.out}: {work.summary(size)}")
     print(f"note: {unlike}" if unlike else "stock transformers computes exactly this model")
     if has_twin(flags.out):
         print("its PyTorch twin does: AutoModelForImageTextToText.from_pretrained(DIR, trust_remote_code=True)")
@@ -159,7 +159,7 @@ def place_command(flags: argparse.Namespace) -> None:
     per_device = held / len(mesh.local_devices)
     largest = max(int(np.prod(stored.shape)) * stored.dtype.itemsize for stored in hf.shards.stored.values())
     sides = " × ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
-    print(f"placed {hf.config.name} as {dtype.name} on {sides}: {work.told(sum(sizes.values()))}")
+    print(f"placed {hf.config.name} as {dtype.name} on {sides}: {work.summary(sum(sizes.values()))}")
     print(f"arrays {held / 2**30:.2f} GiB here, {per_device / 2**30:.2f} on each device; beside them at most "
           f"{above / 2**30:.2f} GiB (the largest tensor is {largest / 2**30:.2f})")  # fmt: skip
 
@@ -188,12 +188,12 @@ def verify_command(flags: argparse.Namespace) -> None:
 def megabytes(verb: str):
     meter = Meter(verb, "MB")
 
-    def told(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         if done == total or done >= 10**6:
             whole = -(-total // 10**6)
             meter(whole if done == total else min(done // 10**6, whole - 1), whole)
 
-    return told
+    return show
 
 
 def watch(verb: str, unit: str):

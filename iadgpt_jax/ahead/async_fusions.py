@@ -1,7 +1,7 @@
-"""Collectives that the TPU compiler spreads over several fusions, and what those fusions only carry along.
+"""Collectives that the TPU compiler spreads over several fusions to overlap computation, and what these only pass on.
 
 One gather then stands in the text several times under one channel_id: in the fusion that starts it, in every
-computation that it runs beside, and in the fusion that awaits it. It is sent once. All of these fusions also list the
+computation that it overlaps, and in the fusion that awaits it. It is sent once. All of these fusions also list the
 unfinished buffer among their operands and results, without reading or writing it themselves.
 """
 
@@ -32,7 +32,7 @@ def starts(collective: Instruction, local: Local) -> bool:
 
 
 def carried(local: Local) -> tuple[set[str], set[str]] | None:
-    """Of a fusion that starts a collective, runs beside one or awaits it: (parameters that it only carries along,
+    """Of a fusion that starts a collective, overlaps one or awaits it: (parameters that it only passes on,
     instructions whose results it writes). None: it does none of that."""
     parameters = {name for name, one in local.items() if one.opcode == "parameter"}
     if _custom_calls(local, DONE):

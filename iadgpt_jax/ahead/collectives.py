@@ -1,4 +1,4 @@
-"""Collectives of a compiled module: kind, bytes, which mesh axes they span, and whether they run beside computation."""
+"""Collectives of a compiled module: kind, bytes, which mesh axes they span, and whether they overlap computation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective
 
 @dataclass(frozen=True)
 class Collective:
-    """One collective where it stands. payload: bytes per chip of the whole array it makes or reduces; wire: bytes each
-    chip sends, on rings; times: how often a step runs it; axes: the mesh axes whose devices take part; hidden: it is
-    started and awaited apart, or fused with a matrix product, so that computation can run beside it."""
+    """One collective. payload: bytes per chip of the whole array it makes or reduces; wire: bytes each chip sends, on
+    rings; times: how often a step runs it; axes: the mesh axes whose devices take part; hidden: it overlaps
+    computation, for it is started and awaited in two places, or fused with a matrix product."""
 
     kind: str
     payload: float
@@ -39,7 +39,7 @@ def collectives(module: Module, mesh_shape: dict[str, int]) -> list[Collective]:
             continue
         begins = use.fused and starts(one, local)
         if use.fused and not begins and one.attribute("channel_id") in apart:
-            continue  # on its way already
+            continue  # counted where it starts
         groups = device_groups(one, int(np.prod(list(mesh_shape.values()))))
         if kind == "collective-permute":
             size = 2
@@ -50,8 +50,8 @@ def collectives(module: Module, mesh_shape: dict[str, int]) -> list[Collective]:
             kind = "reduce-scatter"
         wire = {"all-reduce": 2.0, "collective-permute": 2.0, "collective-broadcast": 2.0}.get(kind, 1.0)
         wire *= payload * (size - 1) / size
-        beside = use.fused and any(other.opcode in ("dot", "convolution") for other in local.values())
-        hidden = one.opcode.endswith("-start") or use.asynchronous or begins or beside
+        with_products = use.fused and any(other.opcode in ("dot", "convolution") for other in local.values())
+        hidden = one.opcode.endswith("-start") or use.asynchronous or begins or with_products
         found.append(Collective(kind, payload, wire, use.times, spanned(groups, mesh_shape), hidden))
     return found
 

@@ -66,7 +66,7 @@ class Instruction:
 
     @property
     def trips(self) -> int | None:
-        """How often the body of a while turns, if the compiler knows."""
+        """Iterations of a while loop, if the compiler knows them."""
         match = _TRIPS.search(self.attributes)
         return int(match.group(1)) if match else None
 
@@ -94,7 +94,8 @@ class Use(NamedTuple):
 
 @dataclass
 class Module:
-    """Computations by name, in order; `entry` is where it starts. `unknown`: loops whose trips nothing tells, once."""
+    """Computations by name, in order; `entry` is where it starts. `unknown`: loops of which nothing tells the number of
+    iterations; they count once."""
 
     entry: str
     computations: dict[str, dict[str, Instruction]]
@@ -109,17 +110,17 @@ class Module:
             yield Use(instruction, times, fused, asynchronous, computation)
             if instruction.opcode in ("reduce", "map", "sort", "scatter", "select-and-scatter", "reduce-window"):
                 continue  # they call scalar functions
-            turns = 1
+            iterations = 1
             if instruction.opcode == "while":
-                turns = instruction.trips or self._counted(instruction, computation)
+                iterations = instruction.trips or self._counted(instruction, computation)
             for called in instruction.called:
                 if called in self.computations and not _scalar_reducer(instruction):
                     apart = asynchronous or instruction.opcode in ("async-start", "call-start")
-                    yield from self._uses(called, times * turns, fused or instruction.opcode == "fusion", apart)
+                    yield from self._uses(called, times * iterations, fused or instruction.opcode == "fusion", apart)
 
     def _counted(self, loop: Instruction, computation: str) -> int:
-        """Trips of a loop `for (i = first; i < end; i += step)`, its numbers followed to the constants they are; 1, and
-        noted, where they are none."""
+        """Iterations of a loop `for (i = first; i < end; i += step)`, its numbers followed to constants. Where
+        they lead to none it counts as 1 and goes into `unknown`."""
         condition, body = loop.called
         test = list(self.computations[condition].values())[-1]
         variable, place = None, None
@@ -150,7 +151,7 @@ class Module:
         return one.operands[place] if one is not None and one.opcode == "tuple" else None
 
     def _step(self, body: str, place: int) -> int | None:
-        """What a turn of the body adds to element `place` of what it carries."""
+        """What an iteration of the body adds to element `place` of what it carries."""
         local = self.computations[body]
         root = list(local.values())[-1]
         update = local.get(root.operands[place]) if root.opcode == "tuple" else None

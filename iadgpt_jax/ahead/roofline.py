@@ -1,7 +1,7 @@
 """How fast a step can be at best: the slowest of arithmetic, main memory, links inside a slice and network between.
 
-The bound assumes all four run beside each other all the time at their published rates; `exposed` adds what the compiler
-did not schedule beside computation. Both are floors, not forecasts.
+The bound assumes that all four overlap all the time, at their published rates; `exposed` adds the collectives that the
+compiler did not overlap with computation. Both are lower bounds, not forecasts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Roofline:
-    """Seconds per step on one chip. links and network: all collectives, and those nothing runs beside."""
+    """Seconds per step on one chip. links: of collectives inside a slice; network: of those between slices;
+    exposed_links: of all that overlap no computation."""
 
     arithmetic: float
     memory: float

@@ -18,7 +18,7 @@ def compare(reports: dict[str, dict[str, Any]], shots: int, queries: int) -> dic
     asked = reports["shared"]["rows"] * queries
     result["per_query"] = {}
     for what in ("compiled_flops", "model_flops", "slots", "images"):
-        # FLOPs are told per chip, sizes per row.
+        # FLOPs are reported per chip, sizes per row.
         whole = "devices" if what.endswith("flops") else "rows"
         shared, apart = (reports[side][what] * reports[side][whole] / asked for side in SIDES)
         result["per_query"][what] = {"shared": shared, "apart": apart, "ratio": apart / shared}

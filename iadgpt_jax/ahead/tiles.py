@@ -1,4 +1,4 @@
-"""How much of a row splash attention works on: the share of its tiles in which somebody sees somebody."""
+"""How much of a row splash attention works on: the share of its tiles in which any query attends to any key."""
 
 from __future__ import annotations
 

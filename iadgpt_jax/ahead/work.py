@@ -98,7 +98,7 @@ def _valid(size: int, taps: int, out: int, field: Mapping) -> int:
 def traffic(instruction: Instruction, local: Mapping[str, Instruction], module: Module) -> float:
     """Bytes of main memory that an instruction outside of fusions reads and writes, each operand once. What lies in
     on-chip memory is free; of an operand that is only sliced the slices count, of a result updated in place the update.
-    Buffers of a collective under way count where it starts, not where they are carried along.
+    Buffers of a collective in flight count where it starts, not where they are passed on.
     """
     if instruction.opcode in FREE:
         return 0.0

@@ -19,7 +19,7 @@ HF_FILE = "config.json"
 
 
 def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
-    """What a path holds, told by its files: a workdir (or one of its steps), or a Hugging Face directory.
+    """What a path holds, by its files: a workdir (or one of its steps), or a Hugging Face directory.
 
     Raises:
       InputError: it is no checkpoint.

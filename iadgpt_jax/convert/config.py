@@ -84,7 +84,7 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
 
 
 def training_info(hf: dict) -> dict:
-    """What `hf_config_from_model` was told of the training; {} for a stock checkpoint."""
+    """What `hf_config_from_model` wrote of the training; {} for a stock checkpoint."""
     return dict((hf.get(SECTION) or {}).get("training") or {})
 
 

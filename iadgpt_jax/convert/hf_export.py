@@ -53,7 +53,7 @@ def export_hf(
     params: the model's parameter tree, numpy or jax arrays or what lies in a checkpoint (convert/stored.py).
     dtype: a key of EXPORT_DTYPES; None keeps the tree's.
     stock: refuse while the fusion gates are not 0, and ship no twin. replace: an existing `out` may be replaced.
-    info: how it was trained and must be evaluated (checkpoint/workdir.py); told in the model card, and TRAVELS of it in
+    info: how it was trained and must be evaluated; written into the model card, and TRAVELS of it in
     config.json.
     watch: wraps the parts on their way (convert/tree.py).
     Raises InputError before anything is written.

@@ -37,7 +37,7 @@ class Work:
         while not self._over.wait(_EVERY):
             self.peak_bytes = max(self.peak_bytes, anonymous_bytes())
 
-    def told(self, size: int) -> str:
+    def summary(self, size: int) -> str:
         """One line about having moved `size` bytes."""
         rate, peak, cpu = size / max(self.seconds, 1e-9) / 1e6, self.peak_bytes / 2**30, self.cpu_seconds
         return (

@@ -27,7 +27,7 @@ CHUNK_BYTES = 256 << 20
 PARAMS = "params"  # the item of a step that holds them
 
 Index = tuple[slice, ...]
-Told = Callable[[int, int], None]  # bytes done, bytes in all
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class PendingHandler(ocp.type_handlers.NumpyHandler):
     """Writes Pending leaves one after the other; at most `CHUNK_BYTES` (or one chunk) wait to reach the disk while the
     next chunk is read. Small chunks wait together, since every commit costs the disk a turn."""
 
-    def __init__(self, told: Told, total: int):
+    def __init__(self, progress: Progress, total: int):
         super().__init__(deepcopy_host_arrays=False)
-        self.told, self.total, self.done = told, total, 0
+        self.progress, self.total, self.done = progress, total, 0
         self._one_leaf_at_a_time = asyncio.Lock()
         self._waiting: deque[tuple[int, ts.Future]] = deque()
 
@@ -79,15 +79,15 @@ class PendingHandler(ocp.type_handlers.NumpyHandler):
                 self._waiting.append((values.nbytes, commit))
                 mine.append(commit)
                 self.done += values.nbytes
-                self.told(self.done, self.total)
+                self.progress(self.done, self.total)
         for commit in mine:
             await commit
 
 
-def write_params(steps: str | Path, leaves: dict, told: Told = lambda done, total: None) -> None:
+def write_params(steps: str | Path, leaves: dict, progress: Progress = lambda done, total: None) -> None:
     """Write a nested dict of Pending leaves as the parameters of step 0 in a folder of steps."""
     flat = jax.tree.leaves(leaves)
-    handler = PendingHandler(told, sum(leaf.nbytes for leaf in flat))
+    handler = PendingHandler(progress, sum(leaf.nbytes for leaf in flat))
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     registry.add(
         PARAMS, ocp.args.PyTreeSave,

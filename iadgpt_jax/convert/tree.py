@@ -26,7 +26,7 @@ def leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {path: _leaf_shape(rows) for path, rows in _leaves(config).items()}
 
 
-Watch = Callable[[Iterable, int], Iterable]  # hands items through, of which there are so many: iadgpt_jax.progress
+Watch = Callable[[Iterable, int], Iterable]  # (items, how many) -> the same items, showing progress
 
 
 def unwatched(items: Iterable, total: int) -> Iterable:

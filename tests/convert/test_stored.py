@@ -138,7 +138,7 @@ def test_work_sees_what_was_held_for_a_moment():
         block = np.ones(40 << 20, np.uint8)
         np.sort(block)  # long enough to be seen, and a second copy
     assert work.peak_bytes - before >= 60 << 20
-    assert work.seconds > 0 and "peak memory" in work.told(10**6)
+    assert work.seconds > 0 and "peak memory" in work.summary(10**6)
 
 
 def test_random_checkpoints_of_one_seed_are_equal_and_return_bit_for_bit(tmp_path, capsys):

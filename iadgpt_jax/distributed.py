@@ -24,6 +24,7 @@ from typing import Literal
 import jax
 
 from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.platforms import TPU_FILES
 
 COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 # Seconds. A process that sends no heartbeat for so long is dead: all others end, with a message that names it. One
@@ -140,9 +141,7 @@ def gpus_of_the_one_task(environment: Mapping[str, str]) -> list[int]:
 
 def tpu_chips_here() -> bool:
     """Whether this host has TPU chips and the library to drive them."""
-    return bool(glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")) and bool(
-        importlib.util.find_spec("libtpu")
-    )
+    return any(map(glob.glob, TPU_FILES)) and bool(importlib.util.find_spec("libtpu"))
 
 
 def speaks() -> bool:

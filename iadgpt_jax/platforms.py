@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-_TPU_FILES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
+TPU_FILES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
 _TPU_VARIABLES = ("TPU_WORKER_HOSTNAMES", "TPU_WORKER_ID", "TPU_PROCESS_ADDRESSES", "JAX_FORCE_TPU_INIT")
 _GPU_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")  # as JAX itself looks for them
 _CUDA = ("jax_cuda12_plugin", "jax_cuda13_plugin")
@@ -39,7 +39,7 @@ def without_tpu(
     """
     if "JAX_PLATFORMS" in environment or not installed("libtpu"):
         return None
-    if any(name in environment for name in _TPU_VARIABLES) or any(map(exists, (*_TPU_FILES, *_OTHER_FILES))):
+    if any(name in environment for name in _TPU_VARIABLES) or any(map(exists, (*TPU_FILES, *_OTHER_FILES))):
         return None
     if not any(map(exists, _GPU_FILES)):
         return "cpu"

@@ -7,13 +7,13 @@
     python tools/convert_hf.py place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
 
 import: --hf is a directory or a hub id like Qwen/Qwen2.5-VL-7B-Instruct; --out becomes a checkpoint that training
-starts from (--config.init_from=DIR). export: transformers loads the result; a trained model ships with its PyTorch
-twin, which computes all of it with torch and transformers alone, and what stock transformers will not reproduce is said
-in one line; with --stock such a model is refused. verify: runs both (the twin, where there is one) and reports how they
-differ; exit status 1 where they differ by more than rounding. roundtrip: import, export and a comparison of every bit,
-with time and memory of each. place: what training does with --config.init_from=HF_DIRECTORY, straight onto a mesh, with
-time and memory. Import and export move a chunk at a time: they need neither the model's size in memory nor an
-accelerator.
+starts from (--config.init_from=DIR). export: of a workdir, one of its steps, or a Hugging Face directory (in another
+dtype, say); transformers loads the result; a trained model ships with its PyTorch twin, which computes all of it with
+torch and transformers alone, and what stock transformers will not reproduce is said in one line; with --stock such a
+model is refused. verify: runs both (the twin, where there is one) and reports how they differ; exit status 1 where they
+differ by more than rounding. roundtrip: import, export and a comparison of every bit, with time and memory of each.
+place: what training does with --config.init_from=HF_DIRECTORY, straight onto a mesh, with time and memory. Import and
+export move a chunk at a time: they need neither the model's size in memory nor an accelerator.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import grain
 import jax
@@ -20,16 +20,9 @@ from iadgpt_jax.data.fill import Filler
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.instance import Instance
+from iadgpt_jax.data.tasks.task import Task
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt.model import Rows
-
-
-class Task(Protocol):
-    """`len(task)` instances per epoch; `instance(index, rng)` is a pure function of its arguments."""
-
-    def __len__(self) -> int: ...
-
-    def instance(self, index: int, rng: np.random.Generator) -> Instance: ...
 
 
 class Batch(NamedTuple):

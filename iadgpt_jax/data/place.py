@@ -1,11 +1,14 @@
-"""Where on the image a defect is, in words: the 3×3 grid at thirds that answers about position use.
+"""Places: the cells of a 3×3 grid at thirds of an image, in the words that answers about position use.
 
-Tasks name the place of a defect with `place_on_grid`; evaluation compares places by their `cell`.
+Tasks name the place of a defect with `place_on_grid`, and ask about others with `clear_places`; evaluation compares
+places by their `cell`.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from iadgpt_jax.data.sources.sample import Sample
 
 # Raster order: the place of cell (row, column) is PLACES[3 * row + column].
 PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
@@ -33,6 +36,31 @@ def place_on_grid(mask: np.ndarray) -> str:
     row = int(3 * (2 * int(rows.sum()) + rows.size) // (2 * rows.size * height))
     column = int(3 * (2 * int(columns.sum()) + columns.size) // (2 * columns.size * width))
     return PLACES[3 * row + column]
+
+
+def place_of(sample: Sample) -> str | None:
+    """The place of a sample's defect; None on good samples and where no mask shows it."""
+    if not sample.defective or sample.mask is None or not sample.mask.any():
+        return None
+    return place_on_grid(sample.mask)
+
+
+def clear_places(mask: np.ndarray) -> tuple[list[str], list[str]]:
+    """(places that clearly hold a defect, places that hold nothing of it); those in between are in neither.
+
+    A cell holds it clearly with a quarter of the defect's pixels, or with half of its own pixels defective.
+
+    Args:
+      mask: uint8[H, W] (or bool), anything other than 0 is defective. At least 3×3 pixels.
+    """
+    height, width = mask.shape
+    rows = 3 * (2 * np.arange(height) + 1) // (2 * height)  # the cell that a pixel's centre lies in, as above
+    columns = 3 * (2 * np.arange(width) + 1) // (2 * width)
+    cells = (3 * rows[:, None] + columns).ravel()
+    defective = np.bincount(cells[mask.ravel() != 0], minlength=9)
+    holds = (4 * defective >= defective.sum()) | (2 * defective >= np.bincount(cells, minlength=9))
+    clear = [place for place, held, count in zip(PLACES, holds, defective, strict=True) if held and count]
+    return clear, [place for place, count in zip(PLACES, defective, strict=True) if not count]
 
 
 def cell(place: str) -> tuple[int, int]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from iadgpt_jax.checkpoint.load import LoadedModel, trained_dtype
 from iadgpt_jax.data.encode import Encoder
+from iadgpt_jax.data.place import place_of
 from iadgpt_jax.data.sources.sample import Sample, Source
 from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.inspect import reason
 from iadgpt_jax.data.tasks.instance import Instance, Turn
-from iadgpt_jax.data.tasks.query import place
+from iadgpt_jax.data.tasks.questions import reason
 from iadgpt_jax.evaluate.protocol import CategoryPlan
 from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
 from iadgpt_jax.infer.generate import Generator
@@ -73,4 +73,4 @@ def question(source: Source, plan: CategoryPlan, indices: Sequence[int]) -> Inst
 
 
 def truth(sample: Sample) -> Truth:
-    return Truth(sample.defective, sample.defect.kind if sample.defect else None, place(sample))
+    return Truth(sample.defective, sample.defect.kind if sample.defect else None, place_of(sample))

@@ -15,7 +15,6 @@ import numpy as np
 from iadgpt_jax.checkpoint.load import LoadedModel
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.query import place
 from iadgpt_jax.evaluate.answers import Answers
 from iadgpt_jax.evaluate.evaluator import Draws, Evaluator
 from iadgpt_jax.evaluate.gallery import GalleryItem
@@ -111,6 +110,6 @@ def item(source, references, name, index, score, label, map_, low, high, answers
     return GalleryItem(
         references=[source[i].image for i in references], query=sample.image, mask=sample.mask, map=map_, low=low,
         high=high, score=score, label=label, category=name, answer=said,
-        truth=f"{prompts.verdict(label)}. {prompts.reasoning(sample, place(sample))}",
+        truth=f"{prompts.verdict(label)}. {prompts.reasoning(sample)}",
         verdict="hit" if (score > 0.5) == label else "miss",
     )  # fmt: skip

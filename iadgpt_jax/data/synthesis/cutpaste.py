@@ -1,4 +1,4 @@
-"""CutPaste: a patch of the image, cut out and pasted elsewhere (Li et al. 2021; constants in FACTS of the field).
+"""CutPaste: a patch of the image, cut out and pasted elsewhere (Li et al. 2021, whose sizes these are).
 
 The mask is where pixels really changed, so pasting a patch onto its like makes no false label.
 """

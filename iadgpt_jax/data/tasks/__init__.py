@@ -1,1 +1,1 @@
-"""Samples -> instances: describe (stage 1), differences (stage 2), inspect (stage 3)."""
+"""Samples -> instances. One task a file; table.py names them all, prompts.py holds every sentence they teach."""

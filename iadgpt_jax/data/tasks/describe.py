@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
-from iadgpt_jax.data.sources.sample import Source
+from iadgpt_jax.data.tasks.augmentation import NO_AUGMENTATION, Augmentation
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tasks.prompts import DESCRIBE
+from iadgpt_jax.data.tasks.task import NoCategory
+from iadgpt_jax.data.tasks.task_source import TaskSource
 from iadgpt_jax.errors import InputError
 
 
 class Describe:
-    """One instance per captioned image."""
+    """One instance per good image. Captions say what the product is like; of a defective one they may not be true.
 
-    def __init__(self, source: Source):
-        if not len(source):
-            raise InputError(f"source {source.name} holds no images to describe")
-        if not source[0].captions:
+    Captions name colours and places, so no augmentation applies.
+
+    Raises:
+      NoCategory: there is no good image.
+      InputError: images have no captions.
+    """
+
+    name: ClassVar[str] = "describe"
+
+    def __init__(self, source: TaskSource, augmentation: Augmentation = NO_AUGMENTATION):
+        self.source = source
+        self.good = [index for category in source.categories for index in category.good]
+        if not self.good:
+            raise NoCategory(f"task {self.name} needs good images, and source {source.name} has none: add some")
+        if not source[self.good[0]].captions:
             raise InputError(
                 f"source {source.name} has no captions to learn to describe from: use the procedural source, or leave "
                 "the task out with --config.mixture.describe.weight=0"
             )
-        self.source = source
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.good)
 
     def instance(self, index: int, rng: np.random.Generator) -> Instance:
-        sample = self.source[index]
+        sample = self.source[self.good[index]]
         blocks = tuple(
             Block((Turn(question, caption),), sees=1)
             for question, caption in zip(DESCRIBE, sample.captions, strict=True)
         )
-        # Captions name colours and places, so the picture stays as it is.
-        return Instance("describe", blocks, (sample.image,), notes={"key": sample.key})
+        return Instance(self.name, blocks, (sample.image,), notes={"key": sample.key})

@@ -3,72 +3,74 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
-from iadgpt_jax.data.sources.sample import Sample, Source
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.augment import View
-from iadgpt_jax.data.tasks.catalogue import Shelf, pick, shelves
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
-from iadgpt_jax.data.tasks.query import defective, load, place
+from iadgpt_jax.data.sources.sample import Sample
+from iadgpt_jax.data.tasks.augmentation import NO_AUGMENTATION, Augmentation, View
+from iadgpt_jax.data.tasks.category_task import CategoryTask, shuffled
+from iadgpt_jax.data.tasks.instance import Block, Instance
+from iadgpt_jax.data.tasks.questions import detect, reason
+from iadgpt_jax.data.tasks.task import check_option
+from iadgpt_jax.data.tasks.task_source import Category, TaskSource
 
 
-class Inspect:
-    """One instance per category visit: references, and query blocks that see the first k of them, k drawn from
-    `shots`: `queries` that ask whether something is wrong, `reasons` that ask what, and up to `more` further queries
-    where a row has room for them. `ratios` are the compression ratios r, mixed evenly.
+class Inspect(CategoryTask):
+    """Good references, and query blocks that see the first k of them, k drawn from `shots`; half of the queries are
+    defective. A category with few good images gives the shots it can: one at least must be left to be a query.
+
+    queries: blocks that ask whether something is wrong; reasons: that ask what; more: up to so many further queries
+    where a row has room for them. ratios: the compression ratios r of the references, as likely each.
     """
 
+    name: ClassVar[str] = "inspect"
+
     def __init__(
-        self, source: Source, *, categories=None, shots: Sequence[int] = (1, 2, 4), queries: int = 6,
-        reasons: int = 1, more: int = 0, ratios: Sequence[float] = (1.0, 0.2), synthetic: float = 0.1, visits: int = 8,
+        self, source: TaskSource, augmentation: Augmentation = NO_AUGMENTATION, *, shots: Sequence[int] = (1, 2, 4),
+        queries: int = 6, reasons: int = 1, more: int = 0, ratios: Sequence[float] = (1.0, 0.2),
+        synthetic: float = 0.1, visits: int = 8,
     ):  # fmt: skip
-        self.source, self.synthetic, self.visits = source, synthetic, visits
+        check_option(Inspect, "shots", shots, len(shots) > 0 and min(shots) >= 1, "numbers of references, as (1, 2, 4)")
+        check_option(
+            Inspect, "ratios", ratios, len(ratios) > 0 and 0 < min(ratios) <= max(ratios) <= 1, "within (0, 1]"
+        )
+        check_option(Inspect, "queries", queries, queries >= 0 and queries + reasons >= 1, "1 or more, or some reasons")
+        check_option(Inspect, "reasons", reasons, reasons >= 0, "0 or more")
+        check_option(Inspect, "more", more, more >= 0, "0 or more")
+        super().__init__(source, augmentation, least_good=min(shots) + 1, synthetic=synthetic, visits=visits)
         self.shots, self.ratios = tuple(shots), tuple(ratios)
         self.queries, self.reasons, self.more = queries, reasons, more
-        self.shelves = shelves(source, categories, least_good=max(shots) + 1)
-
-    def __len__(self) -> int:
-        return len(self.shelves) * self.visits
 
     def instance(self, index: int, rng: np.random.Generator) -> Instance:
-        shelf, view = self.shelves[index % len(self.shelves)], View.draw(rng)
-        most = max(self.shots)
-        order = pick(rng, shelf.good, len(shelf.good))
-        # A category with few good parts repeats queries, never shows a reference as its own query.
-        references, rest = order[:most], order[most:]
-        blocks = []
-        for number in range(self.queries + self.reasons):
-            ask = detect if number < self.queries else reason
-            blocks.append(self._query(shelf, view, rest[number % len(rest)], ask, rng))
-        shared = tuple(load(self.source, i, view).image for i in references)
+        category, view = self.category(index), self.augmentation.draw(rng)
+        shots = tuple(k for k in self.shots if k < len(category.good))
+        order = shuffled(rng, category.good)
+        # A category with few good images repeats queries; a reference is never a query.
+        references, rest = order[: max(shots)], order[max(shots) :]
+        asked = [detect] * self.queries + [reason] * self.reasons
+        blocks = tuple(
+            self._query(category, view, rest[number % len(rest)], shots, ask, rng) for number, ask in enumerate(asked)
+        )
+        shared = tuple(self.sample(i, view).image for i in references)
         ratio = self.ratios[rng.integers(len(self.ratios))]
         more = tuple(
-            functools.partial(self._further, shelf, view, rest[(len(blocks) + i) % len(rest)], int(seed))
+            functools.partial(self._further, category, view, rest[(len(blocks) + i) % len(rest)], shots, int(seed))
             for i, seed in enumerate(rng.integers(2**63, size=self.more))
         )
-        return Instance("inspect", tuple(blocks), shared, ratio, more, {"category": shelf.category})
+        return Instance(self.name, blocks, shared, ratio, more, {"category": category.name})
 
-    def _query(self, shelf: Shelf, view: View, good: int, ask, rng: np.random.Generator) -> Block:
-        """A question about the good sample at an index or, half of the time, about a defective one."""
+    def _query(
+        self, category: Category, view: View, good: int, shots: Sequence[int], ask: Callable[[Sample, int], Block],
+        rng: np.random.Generator,
+    ) -> Block:  # fmt: skip
+        """A question about the good sample at index `good` or, half of the time, about a defective one."""
         if rng.random() < 0.5:
-            sample = defective(self.source, shelf, good, view, rng, self.synthetic)
+            sample = self.defective(category, good, view, rng)
         else:
-            sample = load(self.source, good, view)
-        return ask(sample, self.shots[rng.integers(len(self.shots))])
+            sample = self.sample(good, view)
+        return ask(sample, shots[rng.integers(len(shots))])
 
-    def _further(self, shelf: Shelf, view: View, good: int, seed: int) -> Block:
-        return self._query(shelf, view, good, detect, np.random.default_rng(seed))
-
-
-def detect(sample: Sample, shots: int) -> Block:
-    """Is it normal? Scored, mapped, and supervised by the sample's mask where one is known."""
-    turns = (Turn(prompts.DETECT, prompts.verdict(sample.defective)),)
-    return Block(turns, (sample.image,), shots, prompts.KEYWORDS, sample.mask, scored=True)
-
-
-def reason(sample: Sample, shots: int) -> Block:
-    """What is wrong, where, why, and what to do about it?"""
-    return Block((Turn(prompts.REASON, prompts.reasoning(sample, place(sample))),), (sample.image,), shots)
+    def _further(self, category: Category, view: View, good: int, shots: Sequence[int], seed: int) -> Block:
+        return self._query(category, view, good, shots, detect, np.random.default_rng(seed))

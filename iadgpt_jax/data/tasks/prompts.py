@@ -6,7 +6,7 @@ Polarity is part of the template: the detection question asks whether the produc
 from __future__ import annotations
 
 from iadgpt_jax.data.chat import SYSTEM
-from iadgpt_jax.data.place import PLACES
+from iadgpt_jax.data.place import PLACES, place_of
 from iadgpt_jax.data.sources.sample import Sample
 from iadgpt_jax.data.tasks.instance import Keywords
 
@@ -29,6 +29,7 @@ NONE_DIFFERS = "None of them."
 WHERE_DIFFERENT = "Where does the last image differ from the first?"
 NOWHERE = "Nowhere."
 DIFFERS_AT = "Do they differ at the {place}?"
+YES, NO = "Yes.", "No."
 IRREGULAR = "Where is the irregular region?"
 
 
@@ -44,10 +45,20 @@ def odd_one(index: int | None) -> str:
     return NONE_DIFFERS if index is None else f"The {ORDINALS[index]} image."
 
 
-def reasoning(sample: Sample, place: str | None) -> str:
-    """The reasoned answer about a sample; `place` on the 3×3 grid where a mask is known."""
+def where(sample: Sample) -> str:
+    """Where the defect of a sample is. Raises ValueError for a defective one without a mask."""
+    if not sample.defective:
+        return NOWHERE
+    if (place := place_of(sample)) is None:
+        raise ValueError(f"{sample.key} is defective and has no mask: no answer about its place is known to be true")
+    return at(place)
+
+
+def reasoning(sample: Sample) -> str:
+    """The reasoned answer about a sample: what is wrong, where if it has a mask, and why and what to do if known."""
     if not sample.defective:
         return NOTHING_WRONG
+    place = place_of(sample)
     kind = sample.defect.kind if sample.defect else "defect"
     answer = f"There is a {kind}" + (f" at the {place}." if place else ".")
     if sample.defect and sample.defect.cause:
@@ -61,7 +72,7 @@ def corpus() -> list[str]:
     """Every sentence above, for training the tiny tokenizer."""
     sentences = [DETECT, NORMAL_ANSWER, ANOMALOUS_ANSWER, REASON, NOTHING_WRONG, *DESCRIBE, ODD_ONE, NONE_DIFFERS]
     sentences += [odd_one(i) for i in range(len(ORDINALS))]
-    sentences += [WHERE_DIFFERENT, NOWHERE, IRREGULAR, "Yes.", "No.", SYSTEM, "system", "user", "assistant"]
+    sentences += [WHERE_DIFFERENT, NOWHERE, IRREGULAR, YES, NO, SYSTEM, "system", "user", "assistant"]
     for place in PLACES:
         sentences += [DIFFERS_AT.format(place=place), at(place)]
         sentences += [f"There is a defect at the {place}. Likely cause: defect. Remedy: defect."]

@@ -1,0 +1,90 @@
+"""What tasks draw from: the chosen categories of a source, and which of their samples serve which question.
+
+A defective photograph has a usable mask only where somebody outlined the defect. Without one, verdicts can be learned
+from it but not where the defect is; a mask that is all black counts as none.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from iadgpt_jax.data.sources.sample import Sample, Source
+from iadgpt_jax.errors import InputError
+
+NAMED = 8  # categories that a warning names before it only counts
+
+
+@dataclass(frozen=True)
+class Category:
+    """Indices of one category's samples. `masked`: the defective ones with a usable mask."""
+
+    name: str
+    good: tuple[int, ...]
+    defective: tuple[int, ...]
+    masked: tuple[int, ...]
+
+
+def warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+class TaskSource:
+    """Samples by index, and `categories`: those of the source in order of first appearance, or the chosen ones.
+
+    Reads the masks of all chosen defective samples once (`Source.has_mask` where the source has it, else whole samples)
+    and says in one line through `say` how many have none.
+
+    Raises:
+      InputError: a chosen category does not exist, or there is no category at all.
+    """
+
+    def __init__(
+        self, source: Source, categories: Collection[str] | None = None, say: Callable[[str], None] = warn
+    ):  # fmt: skip
+        self.source, self.name, self.say = source, source.name, say
+        found: dict[str, tuple[list[int], list[int]]] = {}
+        for index, record in enumerate(source.records):
+            found.setdefault(record.category, ([], []))[record.defective].append(index)
+        if unknown := sorted(set(categories or ()) - set(found)):
+            raise InputError(
+                f"source {source.name} has no category {', '.join(unknown)}; it has {', '.join(found)}: "
+                "correct config.categories"
+            )
+        if not found:
+            raise InputError(f"source {source.name} holds no images: choose another with config.source")
+        self.categories = tuple(
+            Category(name, tuple(good), tuple(defective), tuple(i for i in defective if self._has_mask(i)))
+            for name, (good, defective) in found.items()
+            if not categories or name in categories
+        )
+        self._say_what_lacks_masks()
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at an index of the source; a defective one has a usable mask or None."""
+        sample = self.source[index]
+        if sample.defective and sample.mask is not None and not sample.mask.any():
+            return replace(sample, mask=None)
+        return sample
+
+    def _has_mask(self, index: int) -> bool:
+        if hasattr(self.source, "has_mask"):
+            return self.source.has_mask(index)
+        return self[index].mask is not None
+
+    def _say_what_lacks_masks(self) -> None:
+        lacking = {c.name: len(c.defective) - len(c.masked) for c in self.categories}
+        if count := sum(lacking.values()):
+            total = sum(len(category.defective) for category in self.categories)
+            names = listed([f"{name} {number}" for name, number in lacking.items() if number])
+            self.say(
+                f"{count} of {total} defective images of source {self.name} have no mask or a black one ({names}): "
+                "they teach verdicts, but no map, and no task asks where their defects are"
+            )
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message: all of a few, else the first ones and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

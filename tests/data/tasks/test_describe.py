@@ -1,0 +1,46 @@
+"""Descriptions are of good images of the chosen categories."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.tasks import prompts
+from iadgpt_jax.errors import InputError
+from tests.data.numbered import Numbered, instances, is_defective
+
+
+def describe(source, **options):
+    ((task, _),) = build(source, {"describe": {"weight": 1.0}}, **options)
+    return task
+
+
+def test_the_three_captions_of_an_image_are_asked_for():
+    (instance,) = instances(describe(Numbered()), 1)
+    assert [block.turns[0].question for block in instance.blocks] == list(prompts.DESCRIBE)
+    assert [block.turns[0].answer for block in instance.blocks] == ["It is a disc.", "It is steel.", "It is smooth."]
+    assert len(instance.shared) == 1 and all(block.sees == 1 and not block.images for block in instance.blocks)
+
+
+def test_every_good_image_is_described_and_no_defective_one():
+    """A caption says what the product is like; of a part with a hole "it is smooth" is false."""
+    task = describe(Numbered(categories=2, good=3, defective=4))
+    described = list(instances(task, len(task)))
+    assert len(described) == 6 and not any(is_defective(instance.shared[0]) for instance in described)
+    assert [instance.notes["key"] for instance in described] == ["0", "1", "2", "7", "8", "9"]
+
+
+def test_only_chosen_categories_are_described():
+    task = describe(Numbered(categories=3, good=2, defective=1), categories=["product_1"])
+    assert [instance.notes["key"] for instance in instances(task, len(task))] == ["3", "4"]
+
+
+def test_descriptions_need_captions():
+    class Silent(Numbered):
+        def __getitem__(self, index):
+            return dataclasses.replace(super().__getitem__(index), captions=())
+
+    with pytest.raises(InputError, match="no captions.*procedural"):
+        describe(Silent())

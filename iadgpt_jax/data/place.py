@@ -15,7 +15,8 @@ PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom lef
 
 
 def place_on_grid(mask: np.ndarray) -> str:
-    """Names the cell of the 3×3 grid that holds the centroid of a mask.
+    """Names the cell of the 3×3 grid that holds the centroid of a mask; the fullest cell where that one is empty, as
+    between two parts of a defect.
 
     Args:
       mask: uint8[H, W] (or bool), anything other than 0 is defective.
@@ -35,7 +36,8 @@ def place_on_grid(mask: np.ndarray) -> str:
     # In integers, 3 · Σ(2i + 1) // (2 · n · H): where a centroid on a border goes must not depend on rounding.
     row = int(3 * (2 * int(rows.sum()) + rows.size) // (2 * rows.size * height))
     column = int(3 * (2 * int(columns.sum()) + columns.size) // (2 * columns.size * width))
-    return PLACES[3 * row + column]
+    defective, _ = _pixels_of_cells(mask)
+    return PLACES[3 * row + column if defective[3 * row + column] else int(defective.argmax())]
 
 
 def place_of(sample: Sample) -> str | None:
@@ -51,16 +53,20 @@ def clear_places(mask: np.ndarray) -> tuple[list[str], list[str]]:
     A cell holds it clearly with a quarter of the defect's pixels, or with half of its own pixels defective.
 
     Args:
-      mask: uint8[H, W] (or bool), anything other than 0 is defective. At least 3×3 pixels.
+      mask: uint8[H, W] (or bool), anything other than 0 is defective.
     """
+    defective, size = _pixels_of_cells(mask)
+    clear = (defective > 0) & ((4 * defective >= defective.sum()) | (2 * defective >= size))
+    return [PLACES[i] for i in np.flatnonzero(clear)], [PLACES[i] for i in np.flatnonzero(defective == 0)]
+
+
+def _pixels_of_cells(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(defective pixels int[9], all pixels int[9]) of the cells in raster order; a pixel is where its centre is."""
     height, width = mask.shape
-    rows = 3 * (2 * np.arange(height) + 1) // (2 * height)  # the cell that a pixel's centre lies in, as above
+    rows = 3 * (2 * np.arange(height) + 1) // (2 * height)
     columns = 3 * (2 * np.arange(width) + 1) // (2 * width)
     cells = (3 * rows[:, None] + columns).ravel()
-    defective = np.bincount(cells[mask.ravel() != 0], minlength=9)
-    holds = (4 * defective >= defective.sum()) | (2 * defective >= np.bincount(cells, minlength=9))
-    clear = [place for place, held, count in zip(PLACES, holds, defective, strict=True) if held and count]
-    return clear, [place for place, count in zip(PLACES, defective, strict=True) if not count]
+    return np.bincount(cells[mask.ravel() != 0], minlength=9), np.bincount(cells, minlength=9)
 
 
 def cell(place: str) -> tuple[int, int]:

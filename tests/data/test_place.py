@@ -26,6 +26,12 @@ def test_the_centroid_decides_not_the_extent():
     assert place_on_grid(mask) == "center"
 
 
+def test_a_defect_in_several_parts_is_where_most_of_it_is_not_in_the_empty_middle():
+    mask = np.zeros((90, 90), np.uint8)
+    mask[0:20, 0:20] = mask[70:90, 72:90] = 1
+    assert place_on_grid(mask) == "top left"
+
+
 def test_an_empty_mask_has_no_place():
     with pytest.raises(ValueError, match="empty"):
         place_on_grid(np.zeros((8, 8), np.uint8))

@@ -81,17 +81,20 @@ MARKS = {
 @pytest.mark.parametrize("name", MARKS)
 def test_places_the_mask_covers_are_never_denied_and_doubtful_ones_never_asked(name):
     source = Marked(*MARKS[name])
-    asked = {"Yes.": set(), "No.": set()}
+    asked, where = {"Yes.": set(), "No.": set()}, set()
     for instance in instances(pair_difference(source), 150):
         for block in instance.blocks:
             (turn,) = block.turns
             place = place_asked(turn)
+            if turn.question == prompts.WHERE_DIFFERENT and is_defective(block.images[0]):
+                where.add(turn.answer)
             if place and is_defective(block.images[0]):
                 asked[turn.answer].add(place)
     shares = {place: share_of_cell(source[2].mask, place) for place in PLACES}
     clear = {p for p, (of_mask, of_cell) in shares.items() if of_mask >= 0.25 or of_cell >= 0.5}
     assert asked["Yes."] == clear
     assert asked["No."] == {place for place, (of_mask, _) in shares.items() if of_mask == 0}
+    assert not where & {prompts.at(place) for place in asked["No."]}, "one image, one truth"
 
 
 def test_both_answers_are_common():

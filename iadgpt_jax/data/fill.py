@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.row_shape import RowShape
 
@@ -122,3 +124,12 @@ def _grown(row: Row, grow: Callable[[Encoded], Encoded | None]) -> Row:
             else:
                 growing.remove(number)
     return row
+
+
+def spare_indices(number: int, room: int) -> list[int]:
+    """Where in the stream of spares the `room` ones of group `number` are, in the order in which its rows take them.
+
+    In random order, because a mix of tasks repeats with a period: of its first ones, which are often all that rows take,
+    some tasks would always be.
+    """
+    return [number * room + int(i) for i in np.random.default_rng([number, room]).permutation(room)]

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from iadgpt_jax.data.encode import Encoded, Encoder
-from iadgpt_jax.data.fill import Filler
+from iadgpt_jax.data.fill import Filler, spare_indices
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.instance import Instance
@@ -75,7 +75,7 @@ class Batches:
 
     def _spares(self, number: int) -> Iterator[Encoded]:
         room = SPARES * self.group if self.spares is not None else 0
-        return (self.encoder(self.spares[number * room + i]) for i in range(room))
+        return (self.encoder(self.spares[index]) for index in spare_indices(number, room))
 
     def __getitem__(self, step: int) -> Batch:
         return self.dataset[step]

@@ -26,6 +26,9 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.source_categories = 800  # of the procedural source
     c.categories = ""  # only these of the source, separated by commas; empty: all
     c.image_side = {"tiny": 112, "bench": 224}.get(size, 448)
+    # Random flips and transposes, and red, green and blue permuted. They help training from scratch; for pretrained
+    # weights they shift the inputs and make colour words false.
+    c.augment = ml_collections.ConfigDict({"flips": tiny, "colours": tiny})
     c.mixture = ml_collections.ConfigDict()
 
     c.steps = 0

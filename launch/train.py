@@ -28,6 +28,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import Batches, put
 from iadgpt_jax.data.mixture import build
 from iadgpt_jax.data.sources import open_source
+from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, joined, speaks
 from iadgpt_jax.errors import InputError, clear_errors
@@ -70,7 +71,13 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
     )
     batches = Batches(
-        build(source, config.mixture, [name for name in config.categories.split(",") if name]),
+        build(
+            source,
+            config.mixture,
+            [name for name in config.categories.split(",") if name],
+            Augmentation(**config.augment),
+            say=lambda line: say(f"warning: {line}"),
+        ),
         Encoder(model_config, tokenizer),
         training.shape,
         rows=config.rows,

@@ -129,7 +129,7 @@ def _grown(row: Row, grow: Callable[[Encoded], Encoded | None]) -> Row:
 def spare_indices(number: int, room: int) -> list[int]:
     """Where in the stream of spares the `room` ones of group `number` are, in the order in which its rows take them.
 
-    In random order, because a mix of tasks repeats with a period: of its first ones, which are often all that rows take,
+    In random order, because a mix of tasks repeats with a period: of its first few, which are often all that rows take,
     some tasks would always be.
     """
     return [number * room + int(i) for i in np.random.default_rng([number, room]).permutation(room)]

@@ -69,6 +69,11 @@ class FolderSource:
     def __getitem__(self, index: int) -> Sample:
         return self._cache.get(range(len(self))[index], self._load)
 
+    def has_mask(self, index: int) -> bool:
+        """Whether a defective sample has a mask that shows anything. Reads the mask alone."""
+        mask = self.photographs[index].mask
+        return mask is not None and bool(read_mask(mask).any())
+
     def _load(self, index: int) -> Sample:
         return squash(load_sample(self.photographs[index]), self.side)
 

@@ -72,11 +72,21 @@ class PreparedSource:
     def __getitem__(self, index: int) -> Sample:
         return self._cache.get(range(len(self))[index], self._load)
 
-    def _load(self, index: int) -> Sample:
+    def has_mask(self, index: int) -> bool:
+        """Whether a defective sample has a mask that shows anything. Decodes the mask alone."""
+        row, example = self._rows[index], self._example(index)
+        name = f"the mask of {row['key']} in {self._directory}"
+        return bool(example["has_mask"]) and bool(decode_mask(example["mask"], name).any())
+
+    def _example(self, index: int) -> dict[str, Any]:
         row = self._rows[index]
         example = self._splits[row["split"]][row["position"]]
         if example["key"].decode() != row["key"]:
             raise InputError(f"{self._directory} does not match its {RECORDS_FILE}; run tools/prepare_data.py again")
+        return example
+
+    def _load(self, index: int) -> Sample:
+        row, example = self._rows[index], self._example(index)
         name = f"{row['key']} in {self._directory}"
         image = decode_image(example["image"], name)
         if row["defect"] is None:

@@ -43,6 +43,10 @@ class ProceduralSource:
             defect=None if made.defect is None else Defect(*made.defect),
         )
 
+    def has_mask(self, index: int) -> bool:
+        """Whether a defective sample has a mask: every one has."""
+        return True
+
     def prepare(self, workers: int = 2, progress: Callable[[int, int], None] | None = None) -> None:
         """Renders all now, in `workers` processes (in this one if ≤ 1); `progress` gets (categories done, of)."""
         self.factory.prepare(workers, progress)

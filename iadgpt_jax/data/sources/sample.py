@@ -46,7 +46,11 @@ class Sample:
 
 
 class Source(Protocol):
-    """A sequence of samples with a table of contents."""
+    """A sequence of samples with a table of contents.
+
+    A source that can tell whether a defective sample's mask shows anything without reading its photograph has a method
+    `has_mask(index) -> bool`. Otherwise those samples are read.
+    """
 
     name: str
     records: Sequence[Record]

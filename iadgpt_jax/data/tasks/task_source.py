@@ -33,8 +33,8 @@ def warn(line: str) -> None:
 class TaskSource:
     """Samples by index, and `categories`: those of the source in order of first appearance, or the chosen ones.
 
-    Reads the masks of all chosen defective samples once (`Source.has_mask` where the source has it, else whole samples)
-    and says in one line through `say` how many have none.
+    Looks at the masks of all chosen defective samples once, and says in one line through `say` how many have none.
+    Samples of which nobody said whether they are defective are not drawn from.
 
     Raises:
       InputError: a chosen category does not exist, or there is no category at all.
@@ -46,7 +46,8 @@ class TaskSource:
         self.source, self.name, self.say = source, source.name, say
         found: dict[str, tuple[list[int], list[int]]] = {}
         for index, record in enumerate(source.records):
-            found.setdefault(record.category, ([], []))[record.defective].append(index)
+            if record.defective is not None:
+                found.setdefault(record.category, ([], []))[record.defective].append(index)
         if unknown := sorted(set(categories or ()) - set(found)):
             raise InputError(
                 f"source {source.name} has no category {', '.join(unknown)}; it has {', '.join(found)}: "

@@ -112,8 +112,8 @@ def squash(sample: Sample, side: int | None) -> Sample:
 def scan_folder(root: str | Path, categories: Sequence[str] | None = None) -> list[Photograph]:
     """Every photograph of a folder in MVTec layout, ordered by category, split, good before defective, and name.
 
-    Reads names only. Raises InputError for a missing folder, one without images in this layout, an unknown category, a
-    category without good training images, and a mask without its image.
+    Reads names only. Raises InputError for a missing folder, one without images in this layout or without a good one,
+    an unknown category, and a mask without its image.
     """
     root = Path(root)
     if not root.is_dir():
@@ -124,12 +124,15 @@ def scan_folder(root: str | Path, categories: Sequence[str] | None = None) -> li
     unknown = [category for category in categories or () if category not in found]
     if unknown:
         raise InputError(f"no category {', '.join(unknown)} in {root}; there are {', '.join(found)}")
-    return [
+    photographs = [
         photograph
         for category, folder in found.items()
         if not categories or category in categories
         for photograph in _scan_category(category, folder)
     ]
+    if all(photograph.defect is not None for photograph in photographs):
+        raise InputError(f"no good images in {root}; put some into <category>/train/{GOOD}")
+    return photographs
 
 
 def _category_folders(root: Path) -> dict[str, Path]:
@@ -154,10 +157,6 @@ def _scan_category(category: str, folder: Path) -> list[Photograph]:
             for image in _images(kind):
                 key = f"{category}/{image.relative_to(folder).as_posix()}"
                 photographs.append(Photograph(category, split, defect, key, image, masks.get(image.stem)))
-    if not any(p.split == "train" and p.defect is None for p in photographs):
-        raise InputError(
-            f"category {category} has no good training images in {folder / 'train' / GOOD}; put some there"
-        )
     used = {photograph.mask for photograph in photographs}
     for kind in _folders(folder / "ground_truth"):
         for mask in _masks(kind).values():

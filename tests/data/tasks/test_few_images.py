@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.sources.folder import FolderSource
 from iadgpt_jax.errors import InputError
 from tests.data.numbered import Numbered, instances, is_defective, number
+from tests.data.photographs import draw_dataset
 
 STAGE_3 = {
     "inspect": {"weight": 0.52}, "pair_difference": {"weight": 0.2}, "odd_one_out": {"weight": 0.14},
@@ -60,3 +64,13 @@ def test_without_any_category_for_its_main_task_a_stage_stops_in_one_line(good):
 def test_many_categories_left_out_are_named_in_part():
     _, said = built(Numbered(good=[5] + [1] * 20), {"inspect": {"weight": 1.0}})
     assert "product_8 (1) and 12 more" in said[0] and "product_9" not in said[0]
+
+
+def test_a_folder_with_a_category_of_defective_photographs_alone_trains_on_the_others(tmp_path):
+    root = draw_dataset(tmp_path / "parts", ("bolt", "nut", "ring"))
+    for folder in ("nut/train/good", "nut/test/good", "ring/train/good"):
+        shutil.rmtree(root / folder)
+    tasks, said = built(FolderSource(root, side=28), STAGE_3)
+    assert {instance.notes["category"] for instance in instances(tasks["inspect"])} == {"bolt", "ring"}
+    assert any("inspect needs 2 or more good images of a category: it leaves out nut (0)" in line for line in said)
+    assert all("bolt" not in line and "ring" not in line for line in said if "leaves out" in line and "inspect" in line)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.tasks.augmentation import NO_AUGMENTATION
+from iadgpt_jax.data.tasks.category_task import CategoryTask
 from iadgpt_jax.data.tasks.inspect import Inspect
+from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tasks.table import TASKS, default_options
 from iadgpt_jax.data.tasks.task_source import TaskSource
 from iadgpt_jax.errors import InputError
-from tests.data.numbered import Numbered
+from tests.data.numbered import Numbered, instances
 
 
 def test_mixtures_are_built_by_name():
@@ -69,3 +72,22 @@ def test_a_chosen_category_restricts_every_task():
     for task, _ in build(source, {name: {"weight": 1.0} for name in TASKS}, ["product_1"]):
         alone = {name: len(t) for t, _ in build(Numbered(1), {n: {"weight": 1.0} for n in TASKS}) for name in [t.name]}
         assert len(task) == alone[task.name]
+
+
+def test_a_new_task_is_a_class_and_a_line(monkeypatch):
+    class CountReferences(CategoryTask):
+        name = "count_references"
+
+        def __init__(self, source, augmentation=NO_AUGMENTATION, *, most: int = 3, synthetic=0.0, visits=2):
+            super().__init__(source, augmentation, least_good=most, synthetic=synthetic, visits=visits)
+            self.most = most
+
+        def instance(self, index, rng):
+            shown = self.category(index).good[: 1 + int(rng.integers(self.most))]
+            images = tuple(self.sample(i, self.augmentation.draw(rng)).image for i in shown)
+            return Instance(self.name, (Block((Turn("How many?", f"{len(shown)}."),), sees=len(shown)),), images)
+
+    monkeypatch.setitem(TASKS, CountReferences.name, CountReferences)
+    assert default_options("count_references") == {"most": 3, "synthetic": 0.0, "visits": 2}
+    ((task, _),) = build(Numbered(), {"count_references": {"weight": 1.0, "most": 2}})
+    assert {len(instance.shared) for instance in instances(task)} == {1, 2}

@@ -55,11 +55,14 @@ def test_the_words_the_model_is_trained_on_are_read_back():
     image, mask = np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8)
     defect = Defect("oil stain", "a leak at the bottom left", "tighten the seal at the top")
     good = Sample(image, mask, False, "nut", "test", "nut/1")
-    assert read_answer(prompts.reasoning(good, None)) == Claim(False)
-    for place in PLACES:
+    assert read_answer(prompts.reasoning(good)) == Claim(False)
+    for index, place in enumerate(PLACES):
+        mask = np.zeros((9, 9), np.uint8)
+        mask[3 * (index // 3) + 1, 3 * (index % 3) + 1] = 1
         bad = Sample(image, mask, True, "nut", "test", "nut/2", defect=defect)
-        assert read_answer(prompts.reasoning(bad, place)) == Claim(True, "oil stain", place)
-    assert read_answer(prompts.reasoning(bad, None)) == Claim(True, "oil stain", None)
+        assert read_answer(prompts.reasoning(bad)) == Claim(True, "oil stain", place)
+    unmasked = Sample(image, None, True, "nut", "test", "nut/2", defect=defect)
+    assert read_answer(prompts.reasoning(unmasked)) == Claim(True, "oil stain", None)
     for defective in (False, True):
         claim = read_answer(prompts.verdict(defective), anomalous_answer=prompts.ANOMALOUS_ANSWER)
         assert claim == Claim(defective)

@@ -22,7 +22,8 @@ from typing import Protocol
 
 from iadgpt_jax.chips import find_chip
 from iadgpt_jax.models.attention import Lanes
-from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 
 
 class Shape(Protocol):
@@ -145,20 +146,13 @@ def _forward(
     v, c = config.vision, config.language
     images, patches = rows * shape.images, rows * shape.images * shape.patches
     per_image = shape.patches // v.merge**2  # merged tokens
-    window = v.window_units**2 * v.merge**2  # patches of one
-    wide = v.width * v.merge**2
     heads, kv = c.heads * c.head_width, c.kv_heads * c.head_width
-    full = len(v.full_blocks)
     with_maps = bool(maps and config.taps)
     side, grid = shape.mask_side, int(per_image**0.5)
     keywords = rows * shape.maps * shape.keyword_rows
     return {
-        "patch_embedding": 2.0 * patches * v.patch_values * v.width,
-        "vision_blocks": 2.0 * patches * v.depth * (4 * v.width**2 + 3 * v.width * v.mlp),
-        "vision_window_attention": 4.0 * patches * (v.depth - full) * v.width * window,
-        "vision_full_attention": 4.0 * patches * full * v.width * shape.patches,
+        **v.flops(images, shape.patches),
         "fusion": bool(config.taps) * 2.0 * (GROUPS - 1) * patches * v.width,
-        "merger": 2.0 * images * per_image * (wide**2 + wide * v.out),
         "compression": 2.0 * images * per_image**2 * v.out,
         "decoder_layers": 2.0 * rows * shape.slots * c.depth * (c.width * (2 * heads + 2 * kv) + 3 * c.width * c.mlp),
         "decoder_attention": 4.0 * rows * c.depth * heads * (visible_pairs(shape) if pairs is None else pairs),

@@ -107,7 +107,7 @@ def parts(mesh: Mesh, names: str | tuple[str, ...] | None) -> int:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ActivationSharding:
     """Pins activations to the mesh. Left alone, the compiler may split an activation along its width, as the parameters
     it meets are split, and send activations around in every layer; pinned by rows, parameters travel instead.
 
@@ -168,7 +168,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def placed(shapes, shardings, dtype=None):
+def abstract_arrays(shapes, shardings, dtype=None):
     """A tree of ShapeDtypeStructs with these shardings, in their own dtypes or all in one."""
     return jax.tree.map(
         lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=at), shapes, shardings

@@ -37,7 +37,7 @@ from iadgpt_jax.chips import find_chip
 from iadgpt_jax.command_line import parse
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.flops import step_flops
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.build import abstract_rows, build_training
 from launch.tpu_table import write_table

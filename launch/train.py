@@ -32,11 +32,11 @@ from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, joined, speaks
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.iadgpt.losses import MAP_SPACES
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.log import TrainLog
-from iadgpt_jax.train.losses import MAP_SPACES
 from iadgpt_jax.train.profile import Profile
 from iadgpt_jax.train.resume import restore_state, save_state
 from iadgpt_jax.train.speed import Speed

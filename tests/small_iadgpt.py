@@ -11,8 +11,9 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.models.initialize import init_params
-from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig, ModelConfig, VisionConfig, preset
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig, VisionConfig
+from iadgpt_jax.models.registry import init_params, preset
 
 QUICK = {"xla_backend_optimization_level": 0}  # compiling dominates these tests
 SIDE = 4  # merged tokens along a full image's side: four windows of 2×2

@@ -18,10 +18,10 @@ from iadgpt_jax.infer.question import Questions
 from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.infer.scorer import answer, see
 from iadgpt_jax.models.attention import Lanes, Visibility, sees
+from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.initialize import init_params
-from iadgpt_jax.models.qwen2_5_vl.config import preset
-from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
+from iadgpt_jax.models.registry import init_params, preset
 from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create
 from iadgpt_jax.train.step import make_train_step
@@ -43,7 +43,7 @@ def blank(shape):
 def counted(shape, frozen: str, map_space: str) -> float:
     optimizer = make_optimizer(lambda step: 1e-3, b1=0.9, b2=0.95, weight_decay=0.0, clip=1.0)
     state = jax.eval_shape(lambda: create(init_params(CONFIG, jax.random.key(0)), frozen, optimizer))
-    step = make_train_step(IADGPT(CONFIG), optimizer, shape.lanes, LossWeights(), map_space)
+    step = make_train_step(AnswersAndMaps(IADGPT(CONFIG), shape.lanes, LossWeights(), map_space), optimizer)
     return traced_flops(step, state, blank(shape))
 
 
@@ -101,7 +101,7 @@ def test_rematerialisation_is_no_progress():
     """A step that recomputes its layers is traced with about a forward pass more; the formula stays."""
     optimizer = make_optimizer(lambda step: 1e-3, b1=0.9, b2=0.95, weight_decay=0.0, clip=1.0)
     state = jax.eval_shape(lambda: create(init_params(CONFIG, jax.random.key(0)), "", optimizer))
-    step = make_train_step(IADGPT(CONFIG, jnp.float32, "full"), optimizer, None, LossWeights(), "none")
+    step = make_train_step(AnswersAndMaps(IADGPT(CONFIG, jnp.float32, "full"), None, LossWeights(), "none"), optimizer)
     ratio = traced_flops(step, state, blank(FLAT)) / step_flops(CONFIG, FLAT, ROWS, maps=False, pairs=FLAT.slots**2)
     assert 1.2 < ratio < 1.34
 

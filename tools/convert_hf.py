@@ -130,7 +130,7 @@ def place_command(flags: argparse.Namespace) -> None:
     """Stream the weights onto the devices of a mesh, and tell what this process held beside the arrays themselves."""
     import jax
 
-    from iadgpt_jax.models.initialize import init_params, logical_axes
+    from iadgpt_jax.models.registry import init_params, logical_axes
     from iadgpt_jax.sharding import ShardingRules, make_mesh, tree_shardings
 
     if flags.fake_devices:

@@ -31,7 +31,9 @@ from iadgpt_jax.convert.shards import SHARD_BYTES, create_shards
 from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.models.qwen2_5_vl.config import PRESETS, ModelConfig, SpecialTokens, preset
+from iadgpt_jax.models.iadgpt.config import PRESETS, ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import SpecialTokens
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.progress import progress
 
 PIECE = 1 << 24  # values drawn at a time

@@ -18,9 +18,9 @@ from iadgpt_jax.convert.hf_import import HfDirectory, open_hf
 from iadgpt_jax.convert.stored import open_params
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.initialize import init_params, logical_axes
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
-from iadgpt_jax.sharding import ShardingRules, placed, tree_shardings
+from iadgpt_jax.models.protocols import ModelConfig
+from iadgpt_jax.models.registry import init_params, logical_axes
+from iadgpt_jax.sharding import ShardingRules, abstract_arrays, tree_shardings
 
 # What holds where a checkpoint does not say otherwise: published weights, and training with the paper's maps.
 IMAGE_SIDE, MAP_SPACE = 448, "probability"
@@ -77,7 +77,7 @@ class Opened:
             shardings = tree_shardings(mesh, rules or ShardingRules(), logical_axes(self.config), shapes)
         if self.hf:
             return self.hf.params(dtype, shardings)
-        return self._restored(placed(shapes, shardings))
+        return self._restored(abstract_arrays(shapes, shardings))
 
     def _restored(self, abstract: Any) -> dict:
         try:

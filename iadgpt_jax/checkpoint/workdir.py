@@ -19,7 +19,8 @@ from iadgpt_jax.checkpoint.files import MODEL_FILE, STEPS, TOKENIZER
 from iadgpt_jax.convert.stored import PARAMS
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
+from iadgpt_jax.models.registry import config_from_dict, config_to_dict
 
 TRAINING, DATA = "training", "data"
 
@@ -29,7 +30,7 @@ def write_model_files(workdir: str | Path, config: ModelConfig, tokenizer: Token
     workdir = Path(workdir)
     tokenizer.save(workdir / TOKENIZER)
     aside = workdir / f".{MODEL_FILE}.{os.getpid()}"
-    aside.write_text(json.dumps({"model": config.to_dict(), "info": info}, indent=2, sort_keys=True))
+    aside.write_text(json.dumps({"model": config_to_dict(config), "info": info}, indent=2, sort_keys=True))
     aside.replace(workdir / MODEL_FILE)
 
 
@@ -42,7 +43,7 @@ def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]
     path = Path(workdir) / MODEL_FILE
     try:
         saved = json.loads(path.read_text())
-        config, info = ModelConfig.from_dict(saved["model"]), saved["info"]
+        config, info = config_from_dict(saved["model"]), saved["info"]
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}): restore it from a backup") from error
     return config, Tokenizer.load(Path(workdir) / TOKENIZER), info

@@ -11,14 +11,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.qwen2_5_vl.config import (
-    GROUPS,
-    PRESETS,
-    LanguageConfig,
-    ModelConfig,
-    SpecialTokens,
-    VisionConfig,
-)
+from iadgpt_jax.models.iadgpt.config import PRESETS, ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, SpecialTokens, VisionConfig
 
 SECTION = "iadgpt"
 # transformers' defaults (Qwen2_5_VLVisionConfig, Qwen2_5_VLTextConfig): its saved files leave out values equal to them.

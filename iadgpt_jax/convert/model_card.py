@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.models.iadgpt.config import ModelConfig
 
 CARD = """\
 ---

@@ -1,6 +1,6 @@
 """The one table between Hugging Face's tensor names and our parameter tree; import and export both read it.
 
-A row gives a name in hub layout (`visual.*`, `model.*`, `lm_head.weight`), the path in our tree and the order of the
+A row gives a name in hub layout (`visual.*`, `model.*`, `lm_head.weight`), the path in our tree and the layout of the
 axes (convert/axes.py). Our tree stacks the blocks of a tower, so a row of a block stands for one slice of a leaf:
 ViT groups [G, inner] and [G], decoder groups [G, inner] and [G].
 """
@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 
 from iadgpt_jax.convert.axes import Axes
-from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, ModelConfig, VisionConfig
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, VisionConfig
 
 GATES = "iadgpt.fusion.gates"  # ours alone: no stock checkpoint has it
 

@@ -16,7 +16,8 @@ from iadgpt_jax.data.chat import CLOSING, HEADER, TO_ANSWER, opening
 from iadgpt_jax.data.patches import grid_of, to_patches
 from iadgpt_jax.data.tasks.instance import Block, Instance, Keywords
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.models.iadgpt.positions import after_image, text_position
+from iadgpt_jax.models.protocols import ModelConfig
 
 
 @dataclass
@@ -156,8 +157,7 @@ class Encoder:
         segment.positions += [origin] * image.keep
         segment.image += [index] * image.keep
         segment.image_token += range(image.keep)
-        # Where the uncompressed image would have ended: a compressed prompt keeps every later position.
-        position += 1 if self.config.positions == "aligned" else max(image.grid)
+        position = after_image(self.config.positions, position, image.grid)
         return self._ids(segment, [special.vision_end], position)
 
     def _block(self, block: Block, images: list[EncodedImage], limit: int, position: int, lead: str) -> EncodedBlock:
@@ -205,12 +205,6 @@ class Encoder:
                 for piece in pieces:
                     rows.setdefault(start + piece, [0.0, 0.0])[column] += 1.0 / len(pieces) / len(spans)
         return [(row, *weights) for row, weights in sorted(rows.items())]
-
-
-def text_position(positions: str, time: int) -> tuple[int, int, int]:
-    """(time, height, width) of a text token, and of an image's first token. Aligned, only time ever advances, so text
-    and images stand at the same distances in height and width whatever came before them."""
-    return (time, 0, 0) if positions == "aligned" else (time, time, time)
 
 
 def _occurrences(question: str, word: str):

@@ -22,7 +22,7 @@ from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.instance import Instance
 from iadgpt_jax.data.tasks.task import Task
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.iadgpt.model import Rows
+from iadgpt_jax.models.rows import Rows
 
 
 class Batch(NamedTuple):

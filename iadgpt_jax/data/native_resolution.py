@@ -13,7 +13,7 @@ from PIL import Image
 
 from iadgpt_jax.data.patches import grid_of, patches_needed
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.protocols import VisionTower
 
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 12845056  # preprocessor_config.json as published with Qwen2.5-VL
 MAX_ASPECT = 200
@@ -43,7 +43,7 @@ def smart_resize(
 
 def native_image(
     image: np.ndarray,
-    vision: VisionConfig,
+    vision: VisionTower,
     budget: int | None = None,
     min_pixels: int = MIN_PIXELS,
     max_pixels: int = MAX_PIXELS,

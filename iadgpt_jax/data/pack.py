@@ -17,8 +17,8 @@ from iadgpt_jax.data.fill import Filler, Row, place, place_and_fill
 from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.iadgpt.model import Rows
-from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.protocols import VisionTower
+from iadgpt_jax.models.rows import Rows
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Packed:
 
 
 def pack(
-    encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: VisionConfig, filler: Filler | None = None
+    encodeds: Sequence[Encoded], count: int, shape: RowShape, vision: VisionTower, filler: Filler | None = None
 ) -> Packed:
     """Instances into `count` rows: first fit by falling size, or with a `filler` evenly and then filled up.
 
@@ -99,7 +99,7 @@ def _too_large(encoded: Encoded, shape: RowShape) -> str:
     )
 
 
-def _empty(count: int, shape: RowShape, vision: VisionConfig) -> dict[str, np.ndarray]:
+def _empty(count: int, shape: RowShape, vision: VisionTower) -> dict[str, np.ndarray]:
     def ints(*size: int) -> np.ndarray:
         return np.zeros((count, *size), np.int32)
 
@@ -173,7 +173,7 @@ def _write(arrays, row, segment, encoded, shared_at, block_at, image, maps, targ
     return maps_of
 
 
-def _check_maps(encoded: Encoded, shape: RowShape, vision: VisionConfig) -> None:
+def _check_maps(encoded: Encoded, shape: RowShape, vision: VisionTower) -> None:
     """A supervised map is compared with its mask over the whole image slot: a square image must fill it."""
     cells = shape.patches // vision.merge**2
     for block in encoded.blocks:

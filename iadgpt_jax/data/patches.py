@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.protocols import VisionTower
 
 
-def grid_of(image_shape: tuple[int, ...], vision: VisionConfig) -> tuple[int, int]:
+def grid_of(image_shape: tuple[int, ...], vision: VisionTower) -> tuple[int, int]:
     """Merged tokens (high, wide) of an image whose sides are multiples of patch · merge."""
     unit = vision.patch * vision.merge
     height, width = image_shape[:2]
@@ -16,13 +16,13 @@ def grid_of(image_shape: tuple[int, ...], vision: VisionConfig) -> tuple[int, in
     return height // unit, width // unit
 
 
-def patches_needed(grid: tuple[int, int], vision: VisionConfig) -> int:
+def patches_needed(grid: tuple[int, int], vision: VisionTower) -> int:
     """Patches an image takes in window order, its edge windows padded to full size."""
     units = vision.window_units
     return -(-grid[0] // units) * -(-grid[1] // units) * (units * vision.merge) ** 2
 
 
-def to_patches(image: np.ndarray, vision: VisionConfig) -> np.ndarray:
+def to_patches(image: np.ndarray, vision: VisionTower) -> np.ndarray:
     """uint8[H, W, 3] -> uint8[P, 3·patch²], windows row-major, then merged units, then the patches of a unit."""
     high, wide = grid_of(image.shape, vision)
     units, merge, patch = vision.window_units, vision.merge, vision.patch

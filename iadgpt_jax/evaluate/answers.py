@@ -18,7 +18,7 @@ from iadgpt_jax.data.tasks.questions import reason
 from iadgpt_jax.evaluate.protocol import CategoryPlan
 from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
 from iadgpt_jax.infer.generate import Generator
-from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.registry import make_module
 
 LONGEST = 48  # tokens of a reasoned answer
 AT_ONCE = 16  # categories generated for in one batch
@@ -44,7 +44,7 @@ def generate_answers(
     """Ask what is wrong with `per_category` queries of every plan, half of them defective, against all references."""
     encoder = Encoder(loaded.config, loaded.tokenizer)
     special = loaded.config.tokens
-    model = IADGPT(loaded.config, jnp.dtype(trained_dtype(loaded)))
+    model = make_module(loaded.config, jnp.dtype(trained_dtype(loaded)))
     generator = Generator(model, loaded.params, (special.chat_end, special.end_of_text))
     asked = [chosen(source, plan, per_category, seed) for plan in plans]
     texts: dict[int, str] = {}

@@ -15,7 +15,7 @@ from iadgpt_jax.evaluate.metrics import summarize
 from iadgpt_jax.evaluate.protocol import CategoryPlan, Scored, Setting, draw_plans, measure, run
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.registry import make_module
 from iadgpt_jax.sharding import ShardingRules, parts
 
 AT_ONCE = 24  # queries a device scores together, each at all shot counts
@@ -43,7 +43,7 @@ class Evaluator:
         self.encoder = Encoder(loaded.config, loaded.tokenizer)
         kind, rules = jnp.dtype(dtype or trained_dtype(loaded)), ShardingRules()
         self.at_once = at_once if mesh is None else at_once * parts(mesh, rules.batch)
-        self.model = IADGPT(loaded.config, kind, kernels=choose("auto", mesh, rules, kind))
+        self.model = make_module(loaded.config, kind, kernels=choose("auto", mesh, rules, kind))
         self.scorer = self._scorer(loaded.params)
 
     def _scorer(self, params) -> Scorer:

@@ -18,7 +18,7 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.evaluate.answers import Answers
 from iadgpt_jax.evaluate.evaluator import Draws, Evaluator
 from iadgpt_jax.evaluate.gallery import GalleryItem
-from iadgpt_jax.models.initialize import init_params
+from iadgpt_jax.models.registry import init_params
 
 Watch = Callable[[Iterable, int], Iterable]
 

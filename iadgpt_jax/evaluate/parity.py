@@ -28,8 +28,11 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.parity_dataset import inspect_both
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
-from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, ModelConfig
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import Model
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
+from iadgpt_jax.models.registry import make_module
+from iadgpt_jax.models.rows import Rows
 
 # What float32 rounding alone leaves far behind.
 TOLERANCES = {"logits.kl_max": 1e-6, "score.max_abs": 1e-5, "map.max_abs": 1e-4}
@@ -150,16 +153,16 @@ def run_ours(model: LoadedModel, encoded: Sequence[Encoded]):
         targets=1,
         mask_side=1,
     )
-    network = IADGPT(config)
+    network = make_module(config)
 
     @jax.jit
     def forward(params, rows: Rows):
-        def everything(network: IADGPT, rows: Rows):
+        def everything(network: Model, rows: Rows):
             outputs = network(rows)
             maps = outputs.probability_maps
             if maps is not None and model.info.get("map_space") == "logit":
                 maps = jax.nn.sigmoid(outputs.logit_maps)
-            return network.see(rows.patches, rows.grid), network.logits(outputs.hidden), maps
+            return network.encode_images(rows.patches, rows.grid), network.logits(outputs.hidden), maps
 
         return network.apply({"params": params}, rows, method=everything)
 

@@ -23,10 +23,9 @@ from iadgpt_jax.infer.prefix import lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.infer.scorer import answer, on_all, see
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.initialize import init_params, logical_axes
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
-from iadgpt_jax.sharding import ShardingRules, parts, placed, replicated, rows_sharding, tree_shardings
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.registry import init_params, logical_axes, make_module
+from iadgpt_jax.sharding import ShardingRules, abstract_arrays, parts, replicated, rows_sharding, tree_shardings
 from iadgpt_jax.tpu_options import compiler_options
 
 
@@ -56,17 +55,19 @@ def build_scoring(
     count = each * parts(mesh, rules.batch)
     model_config = dataclasses.replace(model_config, tokens=tokenizer.special)
     dtype = jnp.dtype(config.dtype)
-    model = IADGPT(model_config, dtype, kernels=choose(config.attention, mesh, rules, dtype), unroll=config.scan_unroll)
+    model = make_module(
+        model_config, dtype, kernels=choose(config.attention, mesh, rules, dtype), unroll=config.scan_unroll
+    )
     axes = logical_axes(model_config)
     params = jax.eval_shape(lambda: init_params(model_config, jax.random.key(0)))
-    params = placed(params, tree_shardings(mesh, rules, axes, params), dtype)
+    params = abstract_arrays(params, tree_shardings(mesh, rules, axes, params), dtype)
 
     # ---- References, already read: what every device holds of them ----
     encoder = Encoder(model_config, tokenizer)
     blank = np.zeros((config.image_side, config.image_side, 3), np.uint8)
     laid = lay_out([blank] * shots, 1.0, encoder)
-    cache = jax.eval_shape(lambda p, rows: read(IADGPT(model_config, dtype), p, rows), params, laid.rows)
-    cache = placed(cache, on_all(cache, mesh, rules))
+    cache = jax.eval_shape(lambda p, rows: read(make_module(model_config, dtype), p, rows), params, laid.rows)
+    cache = abstract_arrays(cache, on_all(cache, mesh, rules))
 
     # ---- Queries, split over the devices ----
     patches, question = Questions(encoder)([blank], 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.pack import RowShape
-from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.protocols import VisionTower
 
 LEAST_SLOTS = 64
 
@@ -21,7 +21,7 @@ def bucket(size: int, least: int = 1) -> int:
     return step
 
 
-def row_shape(encodeds: Sequence[Encoded], vision: VisionConfig, together: bool = False) -> RowShape:
+def row_shape(encodeds: Sequence[Encoded], vision: VisionTower, together: bool = False) -> RowShape:
     """A flat row that holds any one of the instances, or (together) all of them side by side."""
     pool = sum if together else max
     window = (vision.window_units * vision.merge) ** 2

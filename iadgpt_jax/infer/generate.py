@@ -10,7 +10,7 @@ Suffixes: B rows, S prompt slots, M answers per row, L longest answer ("room"), 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -21,11 +21,11 @@ import numpy as np
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.pack import pack
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer import decode
 from iadgpt_jax.infer.buckets import bucket, row_shape
 from iadgpt_jax.models.attention import sees
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows, take_slots, visibility_of
-from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.protocols import Model, VisionTower
+from iadgpt_jax.models.registry import model_of
+from iadgpt_jax.models.rows import Rows, take_slots, visibility_of
 
 LEAST_ROOM = 16
 
@@ -72,7 +72,7 @@ class Choice(NamedTuple):
     key: jax.Array
 
 
-def lay_out(encodeds: Sequence[Encoded], vision: VisionConfig) -> Prompts:
+def lay_out(encodeds: Sequence[Encoded], vision: VisionTower) -> Prompts:
     """Prompts as host arrays, one row each, their sizes rounded up so that shapes repeat."""
     bare = [
         replace(e, blocks=[replace(b, targets=[], keyword_rows=[], scored=False) for b in e.blocks]) for e in encodeds
@@ -100,7 +100,7 @@ class Generator:
     params: the model's parameter tree. stop: token ids that end an answer.
     """
 
-    def __init__(self, model: IADGPT, params: dict, stop: Sequence[int]):
+    def __init__(self, model: Model, params: dict, stop: Sequence[int]):
         self.model, self.params, self.stop = model, params, tuple(stop)
         self._start = jax.jit(functools.partial(_start, model, self.stop), static_argnames="room")
         self._advance = jax.jit(functools.partial(_advance, model, self.stop), donate_argnames="progress")
@@ -109,7 +109,7 @@ class Generator:
     @functools.cached_property
     def weights(self) -> list[dict]:
         """The decoder's layers apart from each other: a second copy, made when first needed."""
-        return jax.jit(functools.partial(decode.layers, config=self.model.config.language))(self.params)
+        return jax.jit(functools.partial(model_of(self.model.config).decode.layers, self.model.config))(self.params)
 
     def __call__(
         self, encodeds: Sequence[Encoded], max_new: int = 128, sampling: Sampling | None = None
@@ -151,19 +151,19 @@ class Generator:
         return tokens[: ends[0]] if ends else tokens
 
 
-def _start(model: IADGPT, stop, params, prompts: Prompts, choice: Choice, *, room: int):
+def _start(model: Model, stop, params, prompts: Prompts, choice: Choice, *, room: int):
     """Read the prompts and choose the first tokens: (Progress, sight bool[B, M, S]: prompt slots each answer sees)."""
-    hidden, kept = _apply(model, params, IADGPT.prefill, prompts.rows)
-    logits = _apply(model, params, IADGPT.logits, take_slots(hidden, prompts.last))
+    hidden, kept = _apply(model, params, "prefill", prompts.rows)
+    logits = _apply(model, params, "logits", take_slots(hidden, prompts.last))
     visibility = visibility_of(prompts.rows)
     sight = sees(visibility.take(prompts.last), visibility)
     tokens = jnp.full((*prompts.last.shape, room), stop[0], jnp.int32)
-    caches = decode.room_for(kept, model.config.language, room * prompts.last.shape[1])
+    caches = model_of(model.config).decode.room_for(kept, model.config, room * prompts.last.shape[1])
     progress = Progress(jnp.int32(0), tokens, ~prompts.wanted, caches)
     return _choose(stop, logits, choice, progress), sight
 
 
-def _advance(model: IADGPT, stop, params, weights, prompts: Prompts, choice: Choice, sight, progress: Progress):
+def _advance(model: Model, stop, params, weights, prompts: Prompts, choice: Choice, sight, progress: Progress):
     """Feed the newest token of every answer and choose the next: Progress."""
     batch, answers, slots = sight.shape
     newest = progress.count - 1
@@ -173,13 +173,13 @@ def _advance(model: IADGPT, stop, params, weights, prompts: Prompts, choice: Cho
     turn, owner = np.divmod(np.arange(room * answers), answers)
     own = (owner == np.arange(answers)[:, None]) & (turn <= newest)
     mask = jnp.concatenate([sight, jnp.broadcast_to(own, (batch, *own.shape))], axis=-1)
-    logits, caches = decode.step(
+    logits, caches = model_of(model.config).decode.step(
         model, params, weights, tokens, prompts.position + newest, mask, slots + newest * answers, progress.caches
     )
     return _choose(stop, logits, choice, progress._replace(caches=caches))
 
 
-def _generate(model: IADGPT, stop, params, weights, prompts: Prompts, choice: Choice, limit, *, room: int):
+def _generate(model: Model, stop, params, weights, prompts: Prompts, choice: Choice, limit, *, room: int):
     """All answers, each to its stop token or `limit` int32[] tokens: (tokens int32[B, M, L], count int32[])."""
     progress, sight = _start(model, stop, params, prompts, choice, room=room)
     progress = jax.lax.while_loop(
@@ -190,7 +190,7 @@ def _generate(model: IADGPT, stop, params, weights, prompts: Prompts, choice: Ch
     return progress.tokens, progress.count
 
 
-def _apply(model: IADGPT, params, method: Callable, *arguments):
+def _apply(model: Model, params, method: str, *arguments):
     return model.apply({"params": params}, *arguments, method=method)
 
 

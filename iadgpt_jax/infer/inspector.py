@@ -37,7 +37,8 @@ from iadgpt_jax.infer.prefetch import prefetch
 from iadgpt_jax.infer.prefix import RecentPrefixes
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.protocols import Model
+from iadgpt_jax.models.registry import make_module
 from iadgpt_jax.sharding import ShardingRules
 
 QUERIES_AT_ONCE = 8
@@ -69,7 +70,7 @@ class Inspector:
             raise InputError(f"side is {self.side} pixels; choose a multiple of {unit}")
         self.ratio = ratio
         kind = jnp.dtype(dtype or trained_dtype(loaded))
-        self.model = IADGPT(self.config, kind, kernels=choose("auto", mesh, ShardingRules(), kind))
+        self.model = make_module(self.config, kind, kernels=choose("auto", mesh, ShardingRules(), kind))
         self.params = lowered(loaded.params, kind)
         self.encoder = Encoder(self.config, self.tokenizer)
         special = self.config.tokens
@@ -205,5 +206,5 @@ def lowered(params: dict, dtype: jnp.dtype) -> dict:
     return jax.tree_util.tree_map_with_path(lower, params)
 
 
-def _every_logit(model: IADGPT, rows):
+def _every_logit(model: Model, rows):
     return model.logits(model(rows, maps=False).hidden)

@@ -18,8 +18,9 @@ from iadgpt_jax.data.images import pixel_hash
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tasks.instance import Block, Instance
 from iadgpt_jax.infer.buckets import bucket
-from iadgpt_jax.models.attention.cached import Cache
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
+from iadgpt_jax.models.attention.kv_cache import KVCache
+from iadgpt_jax.models.protocols import Model
+from iadgpt_jax.models.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Prefix:
     """cache: keys and values [..., 1, P, K, D] of every decoder layer. limits, starts int32[R + 1]: after the first k
     of R references, how many slots a query sees, and the text position from which it goes on."""
 
-    cache: tuple[Cache | None, Cache]
+    cache: tuple[KVCache | None, KVCache]
     limits: np.ndarray
     starts: np.ndarray
 
@@ -65,9 +66,9 @@ def lay_out(references: Sequence[np.ndarray], ratio: float, encoder: Encoder) ->
     return PrefixRows(pack([replace(encoded, blocks=[])], 1, shape, vision).rows, limits, starts)
 
 
-def read(model: IADGPT, params: dict, rows: Rows) -> tuple[Cache | None, Cache]:
+def read(model: Model, params: dict, rows: Rows) -> tuple[KVCache | None, KVCache]:
     """The keys and values of a row of references."""
-    return model.apply({"params": params}, rows, method=IADGPT.prefill)[1]
+    return model.apply({"params": params}, rows, method="prefill")[1]
 
 
 class RecentPrefixes:

@@ -14,6 +14,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.patches import grid_of, patches_needed, to_patches
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.models.iadgpt.positions import text_position
 
 
 class Question(NamedTuple):
@@ -66,8 +67,7 @@ class Questions:
         encoded = self.encoder(Instance("question", (asked,)))
         block, start = encoded.blocks[0], len(encoded.shared)  # what is shared is the header: text, one position a slot
         segment = block.segment
-        # Aligned, only time ever advances (data/encode.text_position).
-        shift = np.array([start, 0, 0] if self.encoder.config.positions == "aligned" else [start] * 3)
+        shift = np.array(text_position(self.encoder.config.positions, start))
         rows, abnormal, _ = zip(*block.keyword_rows, strict=True)
         return Question(
             grid=np.array(grid, np.int32),

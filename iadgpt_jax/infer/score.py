@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from iadgpt_jax.models.attention import Lanes
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows, take_slots
+from iadgpt_jax.models.protocols import Model
+from iadgpt_jax.models.rows import Rows, take_slots
 
 
 def make_score(
-    model: IADGPT, lanes: Lanes | None, normal_id: int, anomalous_id: int, map_space: str = "probability"
+    model: Model, lanes: Lanes | None, normal_id: int, anomalous_id: int, map_space: str = "probability"
 ) -> Callable[[dict, Rows], tuple[jax.Array, jax.Array]]:
     """(params, rows) -> (scores float32[B, M], maps float32[B, M, N]).
 
@@ -28,7 +29,7 @@ def make_score(
     def score(params, rows: Rows):
         outputs = model.apply({"params": params}, rows, lanes)
         hidden = take_slots(outputs.hidden, rows.answer_slots)
-        logits = model.apply({"params": params}, hidden, method=IADGPT.logits)
+        logits = model.apply({"params": params}, hidden, method="logits")
         scores = jax.nn.sigmoid(logits[..., anomalous_id] - logits[..., normal_id])
         if map_space == "logit":
             return scores, jax.nn.sigmoid(outputs.logit_maps[:, :, 0].astype(jnp.float32))

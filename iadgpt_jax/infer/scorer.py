@@ -31,8 +31,11 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.models.attention.prefixed import AfterPrefix
-from iadgpt_jax.models.iadgpt.model import IADGPT, take_slots
-from iadgpt_jax.models.qwen2_5_vl.language import LayerInput, MapRows
+from iadgpt_jax.models.iadgpt.maps import KeywordRows, pooled
+from iadgpt_jax.models.iadgpt.positions import text_position
+from iadgpt_jax.models.protocols import Model
+from iadgpt_jax.models.qwen2_5_vl.language import LayerInput
+from iadgpt_jax.models.rows import take_slots
 from iadgpt_jax.sharding import ShardingRules, parts, replicated, rows_sharding
 from iadgpt_jax.tpu_options import compiler_options
 
@@ -50,7 +53,7 @@ class Scorer:
     """Scores queries of one model. map_space: the form maps are read in, as in `infer.score.make_score`."""
 
     def __init__(
-        self, model: IADGPT, params: dict, encoder: Encoder, *, map_space: str = "probability",
+        self, model: Model, params: dict, encoder: Encoder, *, map_space: str = "probability",
         question: str = prompts.DETECT,
     ):  # fmt: skip
         if not model.config.taps:
@@ -126,7 +129,7 @@ def compiled(mesh: jax.sharding.Mesh | None, rules: ShardingRules) -> Compiled:
     jit = functools.partial(jax.jit, compiler_options=compiler_options(mesh))
     rows = rows_sharding(mesh, rules)
 
-    def read_for_all(model: IADGPT, params, references):
+    def read_for_all(model: Model, params, references):
         cache = read(model, params, references)
         return jax.lax.with_sharding_constraint(cache, on_all(cache, mesh, rules))
 
@@ -142,23 +145,23 @@ def on_all(cache: Any, mesh: jax.sharding.Mesh, rules: ShardingRules) -> Any:
     return jax.tree.map(lambda x: rules.sharding(mesh, (*(None,) * (x.ndim - 2), "kv", None), x.shape), cache)
 
 
-def see(model: IADGPT, params, patches, grid):
+def see(model: Model, params, patches, grid):
     """patches uint8[Q, P, 3·patch²], grid int32[Q, 2] -> tokens [Q, N, E] in raster order."""
     return model.apply({"params": params}, patches, grid, method=lambda m, p, g: m.vision(p, g)[0])
 
 
-def answer(model: IADGPT, words: tuple[int, int], map_space: str, params, cache, limits, starts, tokens, question):
+def answer(model: Model, words: tuple[int, int], map_space: str, params, cache, limits, starts, tokens, question):
     """limits, starts int32[K]; tokens [Q, N, E] -> (scores float32[Q, K], maps float32[Q, K, N])."""
     hidden, logit_maps, probability_maps = model.apply(
         {"params": params}, cache, limits, starts, tokens, question, method=_lanes
     )
-    logits = model.apply({"params": params}, hidden, method=IADGPT.logits)
+    logits = model.apply({"params": params}, hidden, method="logits")
     normal, anomalous = words
     scores = jax.nn.sigmoid(logits[..., anomalous] - logits[..., normal])
     return scores, jax.nn.sigmoid(logit_maps) if map_space == "logit" else probability_maps
 
 
-def _lanes(model: IADGPT, cache, limits, starts, tokens, question: Question):
+def _lanes(model: Model, cache, limits, starts, tokens, question: Question):
     """One lane per query and shot count through the decoder: (hidden [Q, K, E] where the answer is predicted, logit and
     probability maps float32[Q, K, N])."""
     queries, count, width = tokens.shape
@@ -170,18 +173,16 @@ def _lanes(model: IADGPT, cache, limits, starts, tokens, question: Question):
     wide = question.grid[:, 1:]
     offset = jnp.stack([jnp.zeros_like(token), token // wide, token % wide], axis=1)
     positions = question.positions + jnp.where(is_image[:, None], offset, 0)  # [Q, 3, C]
-    moves = np.array([1, 0, 0] if model.config.positions == "aligned" else [1, 1, 1])  # data/encode.text_position
-    positions = positions[:, None] + (starts[:, None] * moves)[:, :, None]  # [Q, K, 3, C]
+    starts = jnp.stack(text_position(model.config.positions, starts), axis=-1)
+    positions = positions[:, None] + starts[:, :, None]  # [Q, K, 3, C]
     cos, sin = model.rotation(jnp.moveaxis(positions.reshape(queries * shots, 3, -1), 1, 0))
 
     def lanes(values):
         return jnp.repeat(values, shots, axis=0)
 
-    maps = MapRows(lanes(question.map_rows)[:, None], lanes(question.map_start)[:, None], None, jnp.arange(count))
+    keywords = KeywordRows(lanes(question.map_rows)[:, None], lanes(question.map_start)[:, None], jnp.arange(count))
     after = AfterPrefix(jnp.tile(limits, queries))
-    hidden, _, read = model.language(lanes(x), LayerInput(cos, sin, after, maps), cache)
+    hidden, _, read = model.language(lanes(x), LayerInput(cos, sin, after, keywords), cache)
     hidden = take_slots(hidden, lanes(question.answer)[:, None]).reshape(queries, shots, width)
-    weights = lanes(question.map_weights)
-    # Mean over sub-tokens and words by the host's weights, then over the four layers.
-    pooled = (jnp.einsum("gbmrn,br->bn", field, weights) / field.shape[0] for field in read)
-    return hidden, *(field.reshape(queries, shots, count) for field in pooled)
+    maps = pooled(read, lanes(question.map_weights)[:, None, None])
+    return hidden, *(field.reshape(queries, shots, count) for field in maps)

@@ -1,8 +1,8 @@
 """Rematerialisation: what a layer keeps from its forward pass for its backward pass, and what it computes again.
 
-Both towers tag the tensors worth keeping (`name`); a policy is a list of those tags. Everything not kept is computed
-again from the layer's input. For the 7B decoder in bfloat16, bytes kept per token and layer beside the layer's input,
-and the work done again in units of one forward pass (a training step is 3 of them):
+Both towers tag the tensors worth keeping (`checkpoint_name`); a policy is a list of those tags. Everything not kept is
+computed again from the layer's input. For the 7B decoder in bfloat16, bytes kept per token and layer beside the layer's
+input, and the work done again in units of one forward pass (a training step is 3 of them):
 
     policy      keeps                                                   bytes   work
     full        nothing                                                     0    .72 (the last matrix is never needed)
@@ -18,11 +18,11 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-from jax.ad_checkpoint import checkpoint_name as name
+from jax.ad_checkpoint import checkpoint_name
 
 from iadgpt_jax.errors import InputError
 
-__all__ = ["CONTEXT", "POLICIES", "RESIDUAL", "name", "rematerialised"]
+__all__ = ["CONTEXT", "POLICIES", "RESIDUAL", "checkpoint_name", "rematerialised"]
 
 # Tags. query, key and value are taken after rotation; `context` are attention's outputs before their projection and,
 # on fused kernels, their log-sum-exps; `residual` is the stream between attention and MLP.

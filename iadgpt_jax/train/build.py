@@ -13,12 +13,11 @@ from jax.sharding import Mesh, NamedSharding
 
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.models.attention import Lanes, choose
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
-from iadgpt_jax.models.initialize import init_params, logical_axes
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
-from iadgpt_jax.sharding import ShardingRules, placed, replicated, rows_sharding
+from iadgpt_jax.models.protocols import Model, ModelConfig
+from iadgpt_jax.models.registry import init_params, logical_axes, make_module, model_of
+from iadgpt_jax.models.rows import Rows
+from iadgpt_jax.sharding import ShardingRules, abstract_arrays, replicated, rows_sharding
 from iadgpt_jax.tpu_options import compiler_options
-from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
 from iadgpt_jax.train.state import TrainState, create, state_shardings
 from iadgpt_jax.train.step import make_train_step
@@ -30,7 +29,7 @@ class Training:
     the abstract, with shardings; `step`, the state donated, is (state, rows) -> (state, metrics).
     """
 
-    model: IADGPT
+    model: Model
     shape: RowShape
     fresh: jax.stages.Wrapped
     state: TrainState
@@ -56,17 +55,14 @@ def build_training(
     shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
     batch = rows_sharding(mesh, rules)
     step = jax.jit(
-        make_train_step(
-            model, optimizer, shape.lanes, LossWeights(**config.loss), config.map_space, config.microbatches,
-            config.vocab_chunks,
-        ),
+        make_train_step(model_of(model_config).objective(model, shape.lanes, config), optimizer, config.microbatches),
         in_shardings=(shardings, batch),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
         compiler_options=compiler_options(mesh),
-    )  # fmt: skip
+    )
     first = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)
-    return Training(model, shape, first, placed(shapes, shardings), batch, step)
+    return Training(model, shape, first, abstract_arrays(shapes, shardings), batch, step)
 
 
 def abstract_rows(shape: RowShape, rows: int, model_config: ModelConfig, sharding: NamedSharding) -> Rows:
@@ -83,7 +79,7 @@ def row_shape(config) -> RowShape:
     )
 
 
-def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules) -> IADGPT:
+def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules) -> Model:
     dtype = jnp.dtype(config.dtype)
     kernels = choose(config.attention, mesh, rules, dtype)
-    return IADGPT(model_config, dtype, config.remat, kernels, config.scan_unroll)
+    return make_module(model_config, dtype, config.remat, kernels, config.scan_unroll)

@@ -10,7 +10,7 @@ import jax
 from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.flops import peak_flops, step_flops
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,10 +17,9 @@ from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.initialize import init_params
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.iadgpt.losses import LossWeights
+from iadgpt_jax.models.registry import init_params, preset
 from iadgpt_jax.train.build import row_shape
-from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import split_params
 from launch.train import check
 

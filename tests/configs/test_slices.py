@@ -9,7 +9,7 @@ import pytest
 
 from configs.slices import FITS
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.models.remat import POLICIES
 
 WHERE = sorted({(size, topology) for size, topology, _ in FITS})

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.shards import create_shards
 from iadgpt_jax.data.tokenizer import Tokenizer, train_tiny
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.models.iadgpt.config import ModelConfig
 from tests.models.qwen2_5_vl.qwen_pair import small_config
 
 CORPUS = ["Is this product normal? Yes, it is flawless.", "No, there is a defect: a scratch at the top left."]

@@ -11,7 +11,8 @@ from transformers import Qwen2_5_VLConfig
 
 from iadgpt_jax.convert.config import hf_config_from_model, model_config_from_hf
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.qwen2_5_vl.config import PRESETS, preset
+from iadgpt_jax.models.iadgpt.config import PRESETS
+from iadgpt_jax.models.registry import preset
 from tests.models.qwen2_5_vl.qwen_pair import draw_config
 
 

@@ -34,7 +34,7 @@ class Counting:
 with joined():
     import jax, numpy as np
     from iadgpt_jax.convert.hf_import import open_hf
-    from iadgpt_jax.models.initialize import init_params, logical_axes
+    from iadgpt_jax.models.registry import init_params, logical_axes
     from iadgpt_jax.sharding import ShardingRules, make_mesh, tree_shardings
 
     hf = open_hf({hf!r})

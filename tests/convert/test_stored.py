@@ -21,7 +21,7 @@ from iadgpt_jax.convert.shards import Shards
 from iadgpt_jax.convert.stored import Pending, chunks_of, open_params, write_params
 from iadgpt_jax.convert.tree import pending_params
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.initialize import logical_axes
+from iadgpt_jax.models.registry import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh, tree_shardings
 from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint
 from tests.convert.test_convert_hf import run

@@ -15,7 +15,7 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from tests.small_iadgpt import draw_image
 
 TEXTS = (

@@ -12,7 +12,7 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Keywords, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer, train_tiny
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from tests.small_iadgpt import apart, detection, draw_image, inspection
 
 TINY = Encoder(preset("tiny"), tiny_tokenizer())

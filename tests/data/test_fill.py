@@ -20,7 +20,7 @@ from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.tasks.instance import Instance
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.train.build import row_shape
 from tests.small_iadgpt import BUDGET, detection, draw_image, small_encoder
 

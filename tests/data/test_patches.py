@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.data.patches import grid_of, patches_needed, to_patches
-from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig, preset
-from iadgpt_jax.models.qwen2_5_vl.vision import placement
+from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
+from iadgpt_jax.models.qwen2_5_vl.vision import window_order
+from iadgpt_jax.models.registry import preset
 
 CONFIGS = {"tiny": preset("tiny").vision, "7b": preset("7b").vision, "odd": VisionConfig(patch=8, merge=2, window=48)}
 
@@ -15,7 +16,7 @@ CONFIGS = {"tiny": preset("tiny").vision, "7b": preset("7b").vision, "odd": Visi
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("grid", [(4, 4), (8, 4), (1, 1), (3, 5), (1, 9), (7, 2), (5, 5)])
 def test_pixels_come_back_from_the_rows_and_columns_the_model_reads(name, grid):
-    """Every patch is written at the place models/vision.placement gives its slot; together they are the image."""
+    """Every patch is written where qwen2_5_vl/vision.window_order has its slot; together they are the image."""
     config = CONFIGS[name]
     unit = config.patch * config.merge
     rng = np.random.default_rng(0)
@@ -25,12 +26,12 @@ def test_pixels_come_back_from_the_rows_and_columns_the_model_reads(name, grid):
     assert grid_of(image.shape, config) == grid
     assert len(patches) == patches_needed(grid, config)
 
-    place = placement(config, np.array([grid], np.int32), len(patches))
-    valid = np.asarray(place.valid[0])
+    order = window_order(config, np.array([grid], np.int32), len(patches))
+    valid = np.asarray(order.valid[0])
     assert valid.sum() == grid[0] * grid[1] * config.merge**2
     rebuilt = np.full_like(image, 99)
     written = np.zeros(image.shape[:2], int)
-    for patch, (row, column) in zip(patches[valid], np.asarray(place.hw[0])[valid], strict=True):
+    for patch, (row, column) in zip(patches[valid], np.asarray(order.hw[0])[valid], strict=True):
         side = config.patch
         here = np.s_[row * side : (row + 1) * side, column * side : (column + 1) * side]
         rebuilt[here] = patch.reshape(3, side, side).transpose(1, 2, 0)
@@ -44,10 +45,10 @@ def test_merged_tokens_are_listed_in_raster_order(grid):
     """`raster` finds for token (row, column) the merge group whose first patch lies there, in a larger budget too."""
     config = CONFIGS["tiny"]
     budget = patches_needed((6, 6), config)
-    place = placement(config, np.array([grid], np.int32), budget)
-    assert np.asarray(place.token_valid[0]).sum() == grid[0] * grid[1]
+    order = window_order(config, np.array([grid], np.int32), budget)
+    assert np.asarray(order.token_valid[0]).sum() == grid[0] * grid[1]
     for token in range(grid[0] * grid[1]):
-        first = np.asarray(place.hw[0])[int(place.raster[0, token]) * config.merge**2]
+        first = np.asarray(order.hw[0])[int(order.raster[0, token]) * config.merge**2]
         assert tuple(first // config.merge) == divmod(token, grid[1])
 
 

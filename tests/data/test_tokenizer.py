@@ -10,7 +10,7 @@ from iadgpt_jax.data.chat import SPECIAL_TOKENS
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.procedural import corpus
 
 

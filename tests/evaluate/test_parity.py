@@ -19,8 +19,7 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.evaluate.parity import divergence, load_theirs
 from iadgpt_jax.evaluate.parity_dataset import inspect_both
 from iadgpt_jax.evaluate.protocol import draw_plans
-from iadgpt_jax.models.initialize import init_params
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import init_params, preset
 from tests.convert.checkpoints import edit_json
 from tests.convert.test_convert_hf import run
 from tests.convert.test_hf_roundtrip import stock

@@ -15,7 +15,7 @@ from iadgpt_jax.data.native_resolution import native_image
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.messages import parts_of
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from tests.convert.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -13,7 +13,8 @@ from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.generate import Choice, Generator, Progress, Sampling, _choose, lay_out, likeliest
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.rows import Rows
 from tests.models.qwen2_5_vl.qwen_pair import Chat, hf_inputs, make_pair
 from tests.small_iadgpt import draw_image, lively_params, small_config, small_encoder
 

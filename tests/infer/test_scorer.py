@@ -19,8 +19,9 @@ from iadgpt_jax.infer.prefetch import prefetch
 from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
-from iadgpt_jax.models.initialize import logical_axes
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.registry import logical_axes
+from iadgpt_jax.models.rows import Rows
 from iadgpt_jax.sharding import ShardingRules, make_mesh, tree_shardings
 from tests.small_iadgpt import BUDGET, SIDE, draw_image, lively_params, small_config
 

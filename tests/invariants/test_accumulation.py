@@ -15,10 +15,12 @@ import pytest
 from iadgpt_jax.data.loader import put
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.answer_loss import answer_loss, chunked_answer_loss
+from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.initialize import logical_axes
+from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
+from iadgpt_jax.models.registry import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh, replicated, rows_sharding
-from iadgpt_jax.train.losses import LossWeights, answer_loss, chunked_answer_loss
 from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create, state_shardings
 from iadgpt_jax.train.step import make_train_step, microbatched
@@ -41,7 +43,8 @@ def stepped(microbatches: int, chunks: int, devices: int = 1, frozen: str = ""):
     shardings = state_shardings(mesh, rules, logical_axes(CONFIG), jax.eval_shape(lambda: state))
     step = jax.jit(
         make_train_step(
-            IADGPT(CONFIG), optimizer, None, LossWeights(binary_focal=0.5), "probability", microbatches, chunks
+            AnswersAndMaps(IADGPT(CONFIG), None, LossWeights(binary_focal=0.5), "probability", chunks), optimizer,
+            microbatches,
         ),
         in_shardings=(shardings, rows_sharding(mesh, rules)), out_shardings=(shardings, replicated(mesh)),
         compiler_options=QUICK,

@@ -16,9 +16,9 @@ import pytest
 from iadgpt_jax.data.fill import Filler
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.train.losses import LossWeights
-from iadgpt_jax.train.step import make_loss
+from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
 from tests.small_iadgpt import (
     BUDGET,
     QUICK,
@@ -71,7 +71,7 @@ def gradients(encodeds, count, shape, space):
     assert None not in packed.where, "the test wants every instance placed"
     key = shape.lanes, space
     if key not in _gradients:
-        loss = make_loss(MODEL, shape.lanes, LossWeights(binary_focal=0.5), space)
+        loss = AnswersAndMaps(MODEL, shape.lanes, LossWeights(binary_focal=0.5), space)
         _gradients[key] = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
     (value, _), gradient = _gradients[key](PARAMS, packed.rows)
     return float(value), jax.tree.map(np.asarray, gradient)

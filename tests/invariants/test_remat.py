@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.attention.dense import DenseImages, FlatRows
+from iadgpt_jax.models.attention.plans import WholeRows
+from iadgpt_jax.models.layers import Projections
 from iadgpt_jax.models.qwen2_5_vl.language import DecoderGroup, LayerInput
 from iadgpt_jax.models.qwen2_5_vl.vision import VisionGroup
 from iadgpt_jax.models.remat import POLICIES, rematerialised
@@ -29,15 +32,18 @@ def tower(kind: str, policy: str, unroll: bool = False):
         width = CONFIG.language.head_width // 2
         x = rng.normal(size=(2, S, CONFIG.language.width)).astype(np.float32)
         angles = rng.normal(size=(2, S, width)).astype(np.float32)
-        inputs = LayerInput(np.cos(angles), np.sin(angles), np.tri(S, dtype=bool)[None].repeat(2, 0))
-        group, arguments = DecoderGroup(CONFIG.language, "normal", policy, unroll), (x, inputs, None)
+        inputs = LayerInput(
+            np.cos(angles), np.sin(angles), WholeRows(FlatRows(np.tri(S, dtype=bool)[None].repeat(2, 0)))
+        )
+        group, arguments = DecoderGroup(CONFIG.language, Projections(), policy, unroll), (x, inputs, None)
     else:
         c = CONFIG.vision
         x = rng.normal(size=(2, P, c.width)).astype(np.float32)
         angles = rng.normal(size=(2, P, c.width // c.heads // 2)).astype(np.float32)
         full = np.cos(angles), np.sin(angles), rng.random((2, P)) < 0.9
         windowed = tuple(a.reshape(2 * P // WINDOW, WINDOW, *a.shape[2:]) for a in full)
-        group, arguments = VisionGroup(c, "normal", policy, unroll), (x, (windowed, full))
+        full, windowed = ((cos, sin, DenseImages(valid)) for cos, sin, valid in (full, windowed))
+        group, arguments = VisionGroup(c, Projections(), policy, unroll), (x, (windowed, full))
 
     def loss(params):
         return (group.apply(params, *arguments)[0] ** 2).mean()

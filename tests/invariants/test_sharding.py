@@ -17,10 +17,11 @@ from iadgpt_jax.data.loader import put
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import Lanes, choose
+from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.initialize import logical_axes
-from iadgpt_jax.sharding import Layout, ShardingRules, make_mesh, replicated, rows_sharding
-from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
+from iadgpt_jax.models.registry import logical_axes
+from iadgpt_jax.sharding import ActivationSharding, ShardingRules, make_mesh, replicated, rows_sharding
 from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create, state_shardings
 from iadgpt_jax.train.step import make_train_step
@@ -49,7 +50,7 @@ def prepared(data: int, fsdp: int, tensor: int):
     batch_sharding = rows_sharding(mesh, RULES)
     model = IADGPT(CONFIG, kernels=choose("auto", mesh, RULES, np.float32))
     step = jax.jit(
-        make_train_step(model, optimizer, SHAPE.lanes, LossWeights(binary_focal=0.5), "probability"),
+        make_train_step(AnswersAndMaps(model, SHAPE.lanes, LossWeights(binary_focal=0.5), "probability"), optimizer),
         in_shardings=(shardings, batch_sharding),
         out_shardings=(shardings, replicated(mesh)),
         compiler_options=QUICK,
@@ -153,7 +154,7 @@ def test_one_size_may_be_the_rest():
 def test_activations_are_pinned_by_rows_where_they_divide():
     """On a mesh the layers' activations stay split by rows; without one, or where rows do not divide, nothing is."""
     mesh = make_mesh(1, 8, 1)
-    layout = Layout(mesh, RULES)
+    layout = ActivationSharding(mesh, RULES)
 
     def placed(rows, *axes):
         x = jax.ShapeDtypeStruct((rows, 3, 16), np.float32, sharding=replicated(mesh))
@@ -163,4 +164,4 @@ def test_activations_are_pinned_by_rows_where_they_divide():
     assert placed(8, None, None, "embed") == (8, 3, 2)
     assert placed(4) == (4, 3, 16)
     x = np.ones((8, 3))
-    assert Layout()(x) is x and Layout(make_mesh(1, 1, 1, jax.devices()[:1]))(x) is x
+    assert ActivationSharding()(x) is x and ActivationSharding(make_mesh(1, 1, 1, jax.devices()[:1]))(x) is x

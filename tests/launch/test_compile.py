@@ -14,7 +14,7 @@ import pytest
 from iadgpt_jax.ahead import topology
 from iadgpt_jax.ahead.roofline import crosses_slices
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.build import abstract_rows, build_training
 from launch import tpu_table as table

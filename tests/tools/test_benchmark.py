@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.train.losses import LossWeights, map_loss
+from iadgpt_jax.models.iadgpt.losses import LossWeights, map_loss
 from tools import benchmark
 from tools.benchmarks import curves, measure
 from tools.benchmarks.pair import Pair

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iadgpt_jax.train.losses import FLOOR, LossWeights, answer_loss, dice, focal, map_loss, map_scores, upsample
+from iadgpt_jax.models.answer_loss import answer_loss
+from iadgpt_jax.models.iadgpt.losses import FLOOR, LossWeights, dice, focal, map_loss, map_scores, upsample
 
 RTOL = 1e-5
 

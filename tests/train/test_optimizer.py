@@ -12,10 +12,11 @@ import pytest
 from configs.stage3 import VIT
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.initialize import logical_axes
+from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
+from iadgpt_jax.models.registry import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh
-from iadgpt_jax.train.losses import LossWeights
 from iadgpt_jax.train.optimizer import join_params, make_optimizer, schedule, split_params
 from iadgpt_jax.train.state import create, state_shardings
 from iadgpt_jax.train.step import make_train_step
@@ -47,7 +48,7 @@ def stepped(params):
     before = create(jax.tree.map(jnp.asarray, params), VIT, optimizer)
     shape = RowShape(slots=320, images=6, patches=BUDGET, maps=3, keyword_rows=8, targets=32, mask_side=16)
     rows = pack([small_encoder()(inspection(0))], 1, shape, config.vision).rows
-    step = make_train_step(IADGPT(config), optimizer, None, LossWeights(), "logit")
+    step = make_train_step(AnswersAndMaps(IADGPT(config), None, LossWeights(), "logit"), optimizer)
     after, metrics = jax.jit(step, compiler_options=QUICK)(before, rows)
     return before, after, metrics
 

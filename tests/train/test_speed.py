@@ -11,7 +11,7 @@ import pytest
 from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.flops import step_flops
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from iadgpt_jax.train.profile import Profile
 from iadgpt_jax.train.speed import Speed, content_flops
 from iadgpt_jax.train.watch import Recompilations

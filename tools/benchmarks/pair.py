@@ -25,9 +25,9 @@ from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.inspector import lowered
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.initialize import init_params
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig, preset
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import Model
+from iadgpt_jax.models.registry import init_params, make_module, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 
 transformers.logging.set_verbosity_error()
@@ -91,10 +91,10 @@ class Pair:
         return jax.device_put(lowered(self.params, self.dtype))
 
     @cached_property
-    def model(self) -> IADGPT:
+    def model(self) -> Model:
         kernels = choose("auto", make_mesh(devices=jax.devices()[:1]), ShardingRules(), self.dtype)
         # Written out, layers run faster on a CPU; big models must compile in time.
-        return IADGPT(self.config, self.dtype, kernels=kernels, unroll=not self.on_gpu)
+        return make_module(self.config, self.dtype, kernels=kernels, unroll=not self.on_gpu)
 
     @cached_property
     def exported(self) -> Path:

@@ -15,7 +15,8 @@ import torch
 from iadgpt_jax.convert.torch_twin.photograph_iadgpt import pixel_values
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.pack import shrink_mask
-from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, ModelConfig
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 
 NO_LABEL = -100
 

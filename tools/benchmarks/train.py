@@ -18,7 +18,8 @@ from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.flops import step_flops
 from iadgpt_jax.models.attention import Lanes
-from iadgpt_jax.train.losses import LossWeights
+from iadgpt_jax.models.iadgpt.losses import LossWeights
+from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
 from iadgpt_jax.train.optimizer import make_optimizer
 from iadgpt_jax.train.state import create
 from iadgpt_jax.train.step import make_train_step
@@ -137,7 +138,7 @@ class OurStep:
         if None in packed.where:
             raise ValueError(f"the work does not fit {rows} rows of {shape}")
         optimizer = make_optimizer(optax.constant_schedule(RATE), b1=0.9, b2=0.95, weight_decay=0.05, clip=1.0)
-        step = make_train_step(pair.model, optimizer, shape.lanes, LossWeights(), "probability")
+        step = make_train_step(AnswersAndMaps(pair.model, shape.lanes, LossWeights(), "probability"), optimizer)
         # Steps take over the state's memory, so it starts from a copy.
         self.state = create(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), pair.params), FROZEN, optimizer)
         self.told = f"{rows} row{'s' * (rows > 1)} of {shape.slots} slots, {shape.images} images"

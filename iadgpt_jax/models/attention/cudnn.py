@@ -14,20 +14,30 @@ import jax.numpy as jnp
 from flax import struct
 
 from iadgpt_jax.models.attention.dense import LaneMasks
-from iadgpt_jax.models.remat import CONTEXT, name
+from iadgpt_jax.models.remat import CONTEXT, checkpoint_name
 
 
 @struct.dataclass
 class CudnnRows:
-    """masks bool[B, S, T], or LaneMasks. `implementation` is what jax.nn.dot_product_attention is asked for."""
+    """Flat rows: mask bool[B, S, S]. `implementation` is what jax.nn.dot_product_attention is asked for."""
 
-    masks: jax.Array | LaneMasks
+    mask: jax.Array
     implementation: str = struct.field(pytree_node=False, default="cudnn")
 
     def __call__(self, q, k, v):
-        """q[B, S, H, D], k and v[B, T, K, D] -> [B, S, H, D]."""
-        if not isinstance(self.masks, LaneMasks):
-            return name(_attend(q, k, v, self.masks, self.implementation), CONTEXT)
+        """q[B, S, H, D], k and v[B, S, K, D] -> [B, S, H, D]."""
+        return checkpoint_name(_attend(q, k, v, self.mask, self.implementation), CONTEXT)
+
+
+@struct.dataclass
+class CudnnLanes:
+    """Laned rows."""
+
+    masks: LaneMasks
+    implementation: str = struct.field(pytree_node=False, default="cudnn")
+
+    def __call__(self, q, k, v):
+        """q[B, S, H, D], k and v[B, S, K, D] -> [B, S, H, D]."""
         at = self.masks.prefix.shape[1]
         prefix_k, prefix_v = k[:, :at], v[:, :at]
         parts = [_attend(q[:, :at], prefix_k, prefix_v, self.masks.prefix, self.implementation)]
@@ -43,7 +53,7 @@ class CudnnRows:
             out = _attend(q_lane, k_lane, v_lane, mask, self.implementation)
             parts.append(out.reshape(q.shape[0], end - at, *q.shape[2:]))
             at = end
-        return name(jnp.concatenate(parts, axis=1), CONTEXT)
+        return checkpoint_name(jnp.concatenate(parts, axis=1), CONTEXT)
 
 
 @struct.dataclass
@@ -55,7 +65,9 @@ class CudnnImages:
 
     def __call__(self, q, k, v):
         """q, k, v[N, P, H, D] -> [N, P, H, D]. A patch that is none sees the others of its kind, as in splash."""
-        return name(_attend(q, k, v, self.valid[:, :, None] == self.valid[:, None, :], self.implementation), CONTEXT)
+        return checkpoint_name(
+            _attend(q, k, v, self.valid[:, :, None] == self.valid[:, None, :], self.implementation), CONTEXT
+        )
 
 
 def _attend(q, k, v, mask, implementation):

@@ -1,14 +1,14 @@
 """Decoder attention in plain XLA operations, in three exactly equal forms: the reference for every kernel.
 
 `dense` evaluates the rule of visibility over all pairs. `FlatRows` leaves out what no slot of a row may see because it
-lies behind it. `laned` uses what the packer guarantees when a row has lanes, that a slot sees only the prefix area and
-its own lane, and never forms the rest.
+lies behind it. `LanedRows` uses what the packer guarantees when a row has lanes, that a slot sees only the prefix area
+and its own lane, and never forms the rest. `DenseImages` is for the vision tower.
 
 Queries are brought into the order that weights are in, keys' heads before slots, and so are keys and values: they are
 small. Left to itself XLA changes the order of logits and weights instead, which on a CPU took most of the time.
 
 Suffixes: B rows, S slots, T keys, H heads, K KV heads, G = H / K, D head width, P prefix slots, N lanes of
-a group, C slots per lane.
+a group, C slots per lane; in the vision tower N images or windows, P patches.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from iadgpt_jax.models.attention.visibility import Lanes, Visibility, sees
-from iadgpt_jax.models.remat import CONTEXT, name
+from iadgpt_jax.models.remat import CONTEXT, checkpoint_name
 
 MASKED = -1e30  # finite: a row that sees nothing must not produce NaN
 RUN = 256  # of queries in a flat row: their weights over 2,048 keys are 2 MiB a head
@@ -49,7 +49,7 @@ class FlatRows:
 
     def __call__(self, q, k, v):
         """q[B, S, H, D], k and v[B, S, K, D] -> [B, S, H, D]."""
-        return name(_flat(q, k, v, self.mask, self.run), CONTEXT)
+        return checkpoint_name(_flat(q, k, v, self.mask, self.run), CONTEXT)
 
 
 def _flat(q, k, v, mask, run: int = RUN):
@@ -81,16 +81,22 @@ def lane_masks(visibility: Visibility, lanes: Lanes) -> LaneMasks:
     return LaneMasks(sees(head, head), tuple(groups))
 
 
-def laned(q, k, v, masks: LaneMasks):
-    """As `dense`, for rows of P prefix slots followed by lanes, which read the prefix and themselves in one softmax."""
-    at = masks.prefix.shape[1]
-    prefix_k, prefix_v = k[:, :at], v[:, :at]
-    parts = [_flat(q[:, :at], prefix_k, prefix_v, masks.prefix)]
-    for shared, own in masks.groups:
-        end = at + own.shape[1] * own.shape[2]
-        parts.append(_lanes(q[:, at:end], k[:, at:end], v[:, at:end], prefix_k, prefix_v, shared, own))
-        at = end
-    return jnp.concatenate(parts, axis=1)
+@struct.dataclass
+class LanedRows:
+    """Rows of P prefix slots followed by lanes, which read the prefix and themselves in one softmax."""
+
+    masks: LaneMasks
+
+    def __call__(self, q, k, v):
+        """q[B, S, H, D], k and v[B, S, K, D] -> [B, S, H, D]."""
+        at = self.masks.prefix.shape[1]
+        prefix_k, prefix_v = k[:, :at], v[:, :at]
+        parts = [_flat(q[:, :at], prefix_k, prefix_v, self.masks.prefix)]
+        for shared, own in self.masks.groups:
+            end = at + own.shape[1] * own.shape[2]
+            parts.append(_lanes(q[:, at:end], k[:, at:end], v[:, at:end], prefix_k, prefix_v, shared, own))
+            at = end
+        return checkpoint_name(jnp.concatenate(parts, axis=1), CONTEXT)
 
 
 def _lanes(q, k, v, prefix_k, prefix_v, shared, own):
@@ -117,3 +123,16 @@ def _lanes(q, k, v, prefix_k, prefix_v, shared, own):
     out = jnp.einsum("bkqt,bktd->bkqd", weights[..., :prefix].reshape(*all_lanes, prefix), prefix_v).reshape(q.shape)
     out += jnp.einsum("bknqt,bkntd->bknqd", weights[..., prefix:].reshape(*each_lane, lane), v).reshape(q.shape)
     return out.transpose(0, 2, 4, 1, 3, 5).reshape(batch, slots, heads, width)
+
+
+@struct.dataclass
+class DenseImages:
+    """Full attention inside each image or window: valid bool[N, P] says which patches are its own."""
+
+    valid: jax.Array
+
+    def __call__(self, q, k, v):
+        """q, k, v[N, P, H, D] -> [N, P, H, D]. Softmax in float32."""
+        logits = jnp.einsum("mqhd,mkhd->mhqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+        weights = jax.nn.softmax(jnp.where(self.valid[:, None, None, :], logits, MASKED), axis=-1).astype(q.dtype)
+        return checkpoint_name(jnp.einsum("mhqk,mkhd->mqhd", weights, v), CONTEXT)

@@ -1,11 +1,11 @@
 """Which kernel attends on which platform, behind one interface.
 
-A kernel first turns who sees whom into a plan, once per forward pass; every layer then calls attend(q, k, v, plan).
-Plans are pytrees that carry their kernel with them, so layers need not know which it is:
+A kernel first turns who sees whom into an object, once per forward pass; every layer then calls it: kernel(q, k, v).
+Such objects are pytrees, so layers need not know which one it is:
 
-    xla      FlatRows, or LaneMasks for laned rows (dense.py): the reference, and the choice on CPU
+    xla      FlatRows, or LanedRows where rows have lanes (dense.py): the reference, and the choice on CPU
     splash   SplashRows (splash.py): TPU, skips the tiles of a row in which nobody sees anybody
-    cudnn    CudnnRows (cudnn.py): NVIDIA GPUs in 16-bit dtypes
+    cudnn    CudnnRows, or CudnnLanes (cudnn.py): NVIDIA GPUs in 16-bit dtypes
 
 Window attention of the vision tower stays with dense blocks everywhere: a window is 64 patches.
 """
@@ -20,9 +20,9 @@ from jax.sharding import Mesh
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import cudnn
-from iadgpt_jax.models.attention.dense import FlatRows, LaneMasks, dense, lane_masks, laned
+from iadgpt_jax.models.attention.dense import DenseImages, FlatRows, LanedRows, lane_masks
+from iadgpt_jax.models.attention.plans import WholeRows
 from iadgpt_jax.models.attention.visibility import Lanes, Visibility, sees
-from iadgpt_jax.models.remat import CONTEXT, name
 from iadgpt_jax.sharding import ShardingRules
 
 KINDS = ("auto", "xla", "splash", "cudnn")
@@ -39,24 +39,26 @@ class Kernels:
     block: int = 512
     interpret: bool = False
 
-    def rows(self, visibility: Visibility, lanes: Lanes | None):
-        """The plan of packed rows."""
+    def rows(self, visibility: Visibility, lanes: Lanes | None) -> WholeRows:
+        """The plan of packed rows that attend to themselves."""
+        return WholeRows(self._rows(visibility, lanes), visibility)
+
+    def _rows(self, visibility: Visibility, lanes: Lanes | None):
         if self.kind == "splash":
             from iadgpt_jax.models.attention import splash  # Pallas takes a second to import
 
-            return splash.plan_rows(visibility, splash.Setting(self.mesh, self.rules, self.block, self.interpret))
-        masks = lane_masks(visibility, lanes) if lanes else sees(visibility, visibility)
-        if self.kind == "cudnn":
-            return cudnn.CudnnRows(masks)
-        return masks if lanes else FlatRows(masks)
+            return splash.tiled(visibility, splash.Setting(self.mesh, self.rules, self.block, self.interpret))
+        if lanes:
+            return (cudnn.CudnnLanes if self.kind == "cudnn" else LanedRows)(lane_masks(visibility, lanes))
+        return (cudnn.CudnnRows if self.kind == "cudnn" else FlatRows)(sees(visibility, visibility))
 
     def images(self, valid: jax.Array):
-        """The plan of full attention inside each image: valid bool[N, P] says which patches are the image's own."""
+        """Full attention inside each image: valid bool[N, P] says which patches are the image's own."""
         if self.kind == "splash":
             from iadgpt_jax.models.attention import splash
 
             return splash.SplashImages(valid, splash.Setting(self.mesh, self.rules, self.block, self.interpret))
-        return cudnn.CudnnImages(valid) if self.kind == "cudnn" else valid
+        return (cudnn.CudnnImages if self.kind == "cudnn" else DenseImages)(valid)
 
 
 def choose(kind: str, mesh: Mesh | None, rules: ShardingRules, dtype: jnp.dtype) -> Kernels:
@@ -82,11 +84,3 @@ def choose(kind: str, mesh: Mesh | None, rules: ShardingRules, dtype: jnp.dtype)
             "choose auto"
         )
     return Kernels(kind, mesh, rules)
-
-
-def attend(q, k, v, plan):
-    """Attention by a plan of Kernels.rows, or a mask bool[B, S, T]: q[B, S, H, D], k and v[B, T, K, D] ->
-    [B, S, H, D]. Softmax in float32."""
-    if callable(plan):
-        return plan(q, k, v)
-    return name((laned if isinstance(plan, LaneMasks) else dense)(q, k, v, plan), CONTEXT)

@@ -66,7 +66,7 @@ def tiling(slots: int, block: int) -> tuple[int, int]:
 
 @struct.dataclass
 class SplashRows:
-    """A batch of rows in tiles. bits bool[B, n, n, t, t] (query slot, key slot), kinds int32[B, n, n]."""
+    """A batch of rows in square tiles. bits bool[B, n, n, t, t] (query slot, key slot), kinds int32[B, n, n]."""
 
     bits: jax.Array
     kinds: jax.Array
@@ -81,7 +81,7 @@ class SplashRows:
         return per_device(q, k, v, self.bits, self.kinds)
 
 
-def plan_rows(visibility: Visibility, setting: Setting) -> SplashRows:
+def tiled(visibility: Visibility, setting: Setting) -> SplashRows:
     """Cut the rule into tiles. Slots added to fill the last tile are padding, which sees only padding."""
     batch, slots = visibility.segment.shape
     side, padded = tiling(slots, setting.block)

@@ -1,15 +1,18 @@
-"""The shape of a model: plain frozen dataclasses, and named presets: the published sizes, a tiny one, one to measure.
+"""The shape of Qwen2.5-VL: plain frozen dataclasses for its two towers, and the ids of its special tokens.
 
-Both towers are read as groups that end in a tapped layer (DESIGN.md §4): the ViT's full-attention blocks feed
-the fusion, the last decoder layer of each group gives a supervised attention map.
+Both towers are read as groups that end in a layer which can be tapped: of the ViT the full-attention blocks, of the
+decoder the last layer of each group.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from iadgpt_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from iadgpt_jax.models.qwen2_5_vl.vision import VisionTower
 
 GROUPS = 4  # taps per tower (paper: ViT blocks 8, 16, 24, 32 and decoder layers 7, 14, 21, 28)
 
@@ -45,6 +48,31 @@ class VisionConfig:
         group = self.depth // GROUPS
         return self.full_blocks == tuple(range(group - 1, self.depth, group))
 
+    def check(self, model: str) -> None:
+        """Raises InputError, naming `model`, where no tower has these sizes."""
+        if self.width % self.heads or (self.width // self.heads) % 4:
+            raise InputError(f"model {model!r}: vision.width / vision.heads must be a multiple of 4")
+        if self.window % (self.patch * self.merge):
+            raise InputError(f"model {model!r}: window {self.window} is not a multiple of a merged token's pixels")
+
+    def tower(self, **how) -> VisionTower:
+        """The flax module; `how` are its fields beside this configuration."""
+        from iadgpt_jax.models.qwen2_5_vl.vision import VisionTower  # this file is read where no flax is wanted
+
+        return VisionTower(self, **how)
+
+    def flops(self, images: float, patches: int) -> dict[str, float]:
+        """FLOPs of a forward pass over `images` images of `patches` patches, by part (iadgpt_jax/flops.py)."""
+        total, window, full = images * patches, (self.window_units * self.merge) ** 2, len(self.full_blocks)
+        wide = self.width * self.merge**2
+        return {
+            "patch_embedding": 2.0 * total * self.patch_values * self.width,
+            "vision_blocks": 2.0 * total * self.depth * (4 * self.width**2 + 3 * self.width * self.mlp),
+            "vision_window_attention": 4.0 * total * (self.depth - full) * self.width * window,
+            "vision_full_attention": 4.0 * total * full * self.width * patches,
+            "merger": 2.0 * total / self.merge**2 * (wide**2 + wide * self.out),
+        }
+
 
 @dataclass(frozen=True)
 class LanguageConfig:
@@ -68,6 +96,18 @@ class LanguageConfig:
         """Groups of the layer scan: four where the depth divides, else one."""
         return GROUPS if self.depth % GROUPS == 0 else 1
 
+    def check(self, model: str) -> None:
+        """Raises InputError, naming `model`, where no decoder has these sizes."""
+        if self.width % self.heads or self.heads % self.kv_heads:
+            raise InputError(
+                f"model {model!r}: width {self.width} must divide by heads {self.heads}, "
+                f"and heads by kv_heads {self.kv_heads}"
+            )
+        if sum(self.mrope_section) * 2 != self.head_width:
+            raise InputError(
+                f"model {model!r}: mrope_section {self.mrope_section} must sum to half the head width {self.head_width}"
+            )
+
 
 @dataclass(frozen=True)
 class SpecialTokens:
@@ -79,119 +119,3 @@ class SpecialTokens:
     chat_start: int = 151644
     chat_end: int = 151645
     end_of_text: int = 151643
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """One IADGPT. `taps`: carries fusion gates and attention maps. `positions`: "qwen" or "aligned" (DESIGN.md §4)."""
-
-    name: str = "7b"
-    vision: VisionConfig = VisionConfig()
-    language: LanguageConfig = LanguageConfig()
-    tokens: SpecialTokens = SpecialTokens()
-    taps: bool = True
-    positions: str = "qwen"
-    init: str = "normal"  # "normal": std .02 as Qwen; "compare": attention starts as matching, to train from scratch
-
-    def __post_init__(self):
-        vision, language = self.vision, self.language
-        if self.taps and not (vision.regular and language.depth % GROUPS == 0):
-            raise InputError(
-                f"model {self.name!r}: taps need {GROUPS} equal groups in both towers, but the ViT has {vision.depth} "
-                f"blocks with full attention at {vision.full_blocks} and the decoder {language.depth} layers; "
-                "set taps=False to run it as plain Qwen2.5-VL"
-            )
-        if vision.out != language.width:
-            raise InputError(
-                f"model {self.name!r}: vision.out {vision.out} differs from language.width {language.width}"
-            )
-        if language.width % language.heads or language.heads % language.kv_heads:
-            raise InputError(
-                f"model {self.name!r}: width {language.width} must divide by heads {language.heads}, "
-                f"and heads by kv_heads {language.kv_heads}"
-            )
-        if sum(language.mrope_section) * 2 != language.head_width:
-            raise InputError(
-                f"model {self.name!r}: mrope_section {language.mrope_section} must sum to half the head width "
-                f"{language.head_width}"
-            )
-        if vision.width % vision.heads or (vision.width // vision.heads) % 4:
-            raise InputError(f"model {self.name!r}: vision.width / vision.heads must be a multiple of 4")
-        if vision.window % (vision.patch * vision.merge):
-            raise InputError(
-                f"model {self.name!r}: window {vision.window} is not a multiple of a merged token's pixels"
-            )
-        if self.positions not in ("qwen", "aligned"):
-            raise InputError(f"model {self.name!r}: positions is {self.positions!r}; choose 'qwen' or 'aligned'")
-        if self.init not in ("normal", "compare"):
-            raise InputError(f"model {self.name!r}: init is {self.init!r}; choose 'normal' or 'compare'")
-
-    def to_dict(self) -> dict:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> ModelConfig:
-        values = dict(values)
-        values["vision"] = VisionConfig(**_tuples(values["vision"]))
-        values["language"] = LanguageConfig(**_tuples(values["language"]))
-        values["tokens"] = SpecialTokens(**values["tokens"])
-        return cls(**values)
-
-
-def _tuples(values: dict) -> dict:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-
-
-def preset(name: str) -> ModelConfig:
-    """The configuration of a published size ("3b", "7b", "32b", "72b"), of "tiny", trained from scratch, or "bench"."""
-    if name not in PRESETS:
-        raise InputError(f"no model size {name!r}; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-PRESETS = {
-    # Token ids and the vocabulary's size come from the tiny tokenizer (data/tokenizer.py), which a test holds equal.
-    "tiny": ModelConfig(
-        name="tiny",
-        vision=VisionConfig(depth=8, width=64, mlp=128, heads=4, window=56, full_blocks=(1, 3, 5, 7), out=128),
-        language=LanguageConfig(
-            depth=4,
-            width=128,
-            mlp=384,
-            heads=4,
-            kv_heads=2,
-            vocab=1536,
-            tied=True,
-            mrope_section=(4, 6, 6),
-            rope_theta=2.0,  # on a grid of 4 × 4 tokens neighbours must differ in phase
-        ),
-        tokens=SpecialTokens(end_of_text=0, chat_start=1, chat_end=2, vision_start=3, vision_end=4, image=5),
-        positions="aligned",
-        init="compare",
-    ),
-    # For measuring on a CPU (docs/benchmarks.md): 61 M parameters, work split over the towers as between 3B and 7B.
-    "bench": ModelConfig(
-        name="bench",
-        vision=VisionConfig(depth=8, width=256, mlp=704, heads=4, full_blocks=(1, 3, 5, 7), out=512),
-        language=LanguageConfig(
-            depth=12, width=512, mlp=1536, heads=8, kv_heads=2, vocab=32768, tied=True, mrope_section=(8, 12, 12)
-        ),
-        tokens=SpecialTokens(end_of_text=0, chat_start=1, chat_end=2, vision_start=3, vision_end=4, image=5),
-    ),
-    "3b": ModelConfig(
-        name="3b",
-        vision=VisionConfig(out=2048),
-        language=LanguageConfig(depth=36, width=2048, mlp=11008, heads=16, kv_heads=2, vocab=151936, tied=True),
-    ),
-    "7b": ModelConfig(name="7b"),
-    "32b": ModelConfig(
-        name="32b",
-        vision=VisionConfig(mlp=3456, out=5120),
-        language=LanguageConfig(depth=64, width=5120, mlp=27648, heads=40, kv_heads=8, vocab=152064),
-    ),
-    "72b": ModelConfig(
-        name="72b",
-        vision=VisionConfig(mlp=3456, out=8192),
-        language=LanguageConfig(depth=80, width=8192, mlp=29568, heads=64, kv_heads=8, vocab=152064),
-    ),
-}

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.attention import FlatRows, Kernels, Lanes, Visibility, attend, choose, lane_masks, sees
-from iadgpt_jax.models.attention.cudnn import CudnnImages, CudnnRows
+from iadgpt_jax.models.attention import Kernels, Lanes, Visibility, choose, sees
+from iadgpt_jax.models.attention.cudnn import CudnnImages, CudnnLanes, CudnnRows
+from iadgpt_jax.models.attention.dense import DenseImages, FlatRows, LanedRows, dense, lane_masks
 from iadgpt_jax.models.attention.splash import tiling
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 
@@ -53,9 +54,9 @@ def inputs(dtype, seed=0, slots=S, kv=K):
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
-def both_ways(plan, q, k, v, toward):
+def both_ways(kernel, q, k, v, toward):
     """(output, gradients of q, k, v)."""
-    out, pull = jax.vjp(lambda q, k, v: attend(q, k, v, plan), q, k, v)
+    out, pull = jax.vjp(kernel, q, k, v)
     return out, *pull(toward.astype(out.dtype))
 
 
@@ -68,15 +69,15 @@ def assert_equal(ours, theirs, dtype, used):
 
 def reference(rule, q, k, v, toward):
     q, k, v, toward = (x.astype(jnp.float32) for x in (q, k, v, toward))
-    return both_ways(rule, q, k, v, toward)
+    return both_ways(lambda q, k, v: dense(q, k, v, rule), q, k, v, toward)
 
 
 KERNELS = {
-    "splash": lambda seen: Kernels("splash", block=128, interpret=True).rows(seen, LANES),
+    "splash": lambda seen: Kernels("splash", block=128, interpret=True).rows(seen, LANES).kernel,
     "flat": lambda seen: FlatRows(sees(seen, seen), run=100),
-    "laned": lambda seen: lane_masks(seen, LANES),
+    "laned": lambda seen: LanedRows(lane_masks(seen, LANES)),
     "cudnn": lambda seen: CudnnRows(sees(seen, seen), "xla"),
-    "cudnn-laned": lambda seen: CudnnRows(lane_masks(seen, LANES), "xla"),
+    "cudnn-laned": lambda seen: CudnnLanes(lane_masks(seen, LANES), "xla"),
 }
 
 
@@ -88,12 +89,12 @@ def test_rows_with_shared_references_and_packing(kernel, dtype):
     used = seen.segment > 0
     q, k, v, toward = inputs(dtype)
     toward = jnp.where(used[..., None, None], toward, 0)
-    plan = jax.tree.map(jnp.asarray, KERNELS[kernel](seen))
-    ours = jax.jit(lambda *x: both_ways(plan, *x))(q, k, v, toward)
+    attend = jax.tree.map(jnp.asarray, KERNELS[kernel](seen))
+    ours = jax.jit(lambda *x: both_ways(attend, *x))(q, k, v, toward)
     assert_equal([np.asarray(x, np.float32) for x in ours], reference(sees(seen, seen), q, k, v, toward), dtype, used)
 
 
-@pytest.mark.parametrize("kernel", ["splash", "cudnn"])
+@pytest.mark.parametrize("kernel", ["splash", "cudnn", "xla"])
 def test_full_attention_inside_images(kernel):
     """Bidirectional over each image's own patches; an empty slot stays finite."""
     patches = 150
@@ -101,10 +102,12 @@ def test_full_attention_inside_images(kernel):
     q, k, v, toward = inputs("float32", 1, patches, H)
     toward = jnp.where(valid[..., None, None], toward, 0)
     if kernel == "splash":
-        plan = Kernels("splash", block=128, interpret=True).images(jnp.asarray(valid))
+        attend = Kernels("splash", block=128, interpret=True).images(jnp.asarray(valid))
+    elif kernel == "cudnn":
+        attend = CudnnImages(jnp.asarray(valid), "xla")
     else:
-        plan = CudnnImages(jnp.asarray(valid), "xla")
-    ours = jax.jit(lambda *x: both_ways(plan, *x))(q, k, v, toward)
+        attend = DenseImages(jnp.asarray(valid))
+    ours = jax.jit(lambda *x: both_ways(attend, *x))(q, k, v, toward)
     theirs = reference(np.broadcast_to(valid[:, None], (B, patches, patches)), q, k, v, toward)
     assert_equal([np.asarray(x) for x in ours], theirs, "float32", valid)
 
@@ -116,7 +119,7 @@ def test_splash_on_a_mesh_is_splash_on_one_device(rows):
     mesh = make_mesh(2, 1, 2, devices=jax.devices()[:4])
     q, k, v, toward = (x[:rows] for x in inputs("float32"))
     alone, spread = (
-        jax.jit(lambda *x, kernels=kernels: both_ways(kernels.rows(jax.tree.map(jnp.asarray, seen), None), *x))(
+        jax.jit(lambda *x, kernels=kernels: both_ways(kernels.rows(jax.tree.map(jnp.asarray, seen), None).kernel, *x))(
             q, k, v, toward
         )
         for kernels in (
@@ -135,7 +138,7 @@ def test_splash_passes_over_tiles_in_which_nobody_sees_anybody():
     seen = Visibility(segment, zeros, zeros + 512, np.arange(512, dtype=np.int32)[None])
     plan = Kernels("splash", block=128).rows(jax.tree.map(jnp.asarray, seen), None)
     half = [[1, 0], [2, 1]]
-    np.testing.assert_array_equal(plan.kinds[0], np.kron(np.eye(2, dtype=int), half))
+    np.testing.assert_array_equal(plan.kernel.kinds[0], np.kron(np.eye(2, dtype=int), half))
 
 
 def test_tiles_pad_least_first_and_are_large():

@@ -14,7 +14,7 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.models.iadgpt import model as iadgpt
 from iadgpt_jax.models.iadgpt.compression import kept_tokens
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.qwen2_5_vl.config import preset
+from iadgpt_jax.models.registry import preset
 from tests.small_iadgpt import BUDGET, QUICK, draw_image, inspection, lively_params, small_config, small_encoder
 
 SHAPE = RowShape(slots=320, images=6, patches=BUDGET, maps=3, keyword_rows=8, targets=32, mask_side=16)
@@ -93,7 +93,9 @@ def test_kept_tokens_keep_features_and_positions(positions):
     config = small_config(positions=positions)
     encoder, params = Encoder(config, tiny_tokenizer()), lively_params(config)
     embed = jax.jit(lambda p, r: IADGPT(config).apply({"params": p}, r, method=IADGPT.embed), compiler_options=QUICK)
-    see = jax.jit(lambda p, *r: IADGPT(config).apply({"params": p}, *r, method=IADGPT.see), compiler_options=QUICK)
+    encode = jax.jit(
+        lambda p, *r: IADGPT(config).apply({"params": p}, *r, method=IADGPT.encode_images), compiler_options=QUICK
+    )
     laid = {}
     for ratio in (1.0, 0.4):
         encoded = encoder(inspection(2, ratio=ratio, shots=(2,), words=False))
@@ -102,7 +104,7 @@ def test_kept_tokens_keep_features_and_positions(positions):
         used = rows.segment[0] > 0
         laid[ratio] = np.asarray(x)[0][used], np.asarray(where)[:, 0][:, used], rows.image_slot[0][used]
     whole, short = laid[1.0], laid[0.4]
-    tokens, _ = see(params, rows.patches, rows.grid)
+    tokens, _ = encode(params, rows.patches, rows.grid)
     (stays,) = naive_kept(np.asarray(tokens[0])[:2], [16, 16], [0, 0], [16, 6])[1:]
     at = np.flatnonzero(whole[2] == 1)  # slots of the second reference, uncompressed
     picked = np.concatenate([np.arange(at[0]), at[stays], np.arange(at[-1] + 1, len(whole[2]))])

@@ -16,8 +16,10 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from iadgpt_jax.convert.config import hf_config_from_model
 from iadgpt_jax.convert.names import hub_name
 from iadgpt_jax.convert.tree import params_from_hf
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
-from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig, ModelConfig, SpecialTokens, VisionConfig
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig, SpecialTokens, VisionConfig
+from iadgpt_jax.models.rows import Rows
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from iadgpt_jax.models.attention.dense import DenseImages, FlatRows
+from iadgpt_jax.models.attention.plans import WholeRows
 from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.qwen2_5_vl import rope
 from iadgpt_jax.models.qwen2_5_vl.language import DecoderLayer, LayerInput
-from iadgpt_jax.models.qwen2_5_vl.vision import Merger, VisionBlock, placement
+from iadgpt_jax.models.qwen2_5_vl.vision import Merger, VisionBlock, window_order
 from tests.models.qwen2_5_vl.qwen_pair import (
     Chat,
     draw_config,
@@ -57,15 +59,15 @@ def window_cu(grid_thw, pair):
 
 
 def test_window_order_is_transformers_order(pair):
-    """Our placement lists the same tokens in the same order as transformers' window index, image by image."""
+    """Our window order lists the same tokens in the same order as transformers' window index, image by image."""
     c = pair.config.vision
-    place = placement(c, jnp.array(IMAGES), slot_budget(pair.config, *BUDGET))
+    order = window_order(c, jnp.array(IMAGES), slot_budget(pair.config, *BUDGET))
     for image, (high, wide) in enumerate(IMAGES):
         index, _ = window_cu(torch.tensor([[1, high * 2, wide * 2]]), pair)
-        valid = np.asarray(place.valid[image])
-        units = np.asarray(place.hw[image])[valid].reshape(-1, 4, 2)[:, 0] // 2
+        valid = np.asarray(order.valid[image])
+        units = np.asarray(order.hw[image])[valid].reshape(-1, 4, 2)[:, 0] // 2
         np.testing.assert_array_equal(units[:, 0] * wide + units[:, 1], index.numpy())
-        assert np.asarray(place.token_valid[image]).sum() == high * wide
+        assert np.asarray(order.token_valid[image]).sum() == high * wide
 
 
 def test_rotary_angles(pair):
@@ -88,25 +90,23 @@ def test_vision_block(pair, full):
     """One block over several images with partial windows, their slots padded to one budget."""
     c, rng = pair.config.vision, np.random.default_rng(1)
     budget = slot_budget(pair.config, *BUDGET)
-    place = placement(c, jnp.array(IMAGES), budget)
+    order = window_order(c, jnp.array(IMAGES), budget)
     x = rng.normal(size=(len(IMAGES), budget, c.width)).astype(np.float32)
-    angles = rope.vision_angles(place.hw, c.width // c.heads)
-    geometry = jnp.cos(angles), jnp.sin(angles), place.valid
-    sequences = x
+    angles = rope.vision_angles(order.hw, c.width // c.heads)
+    cos, sin, valid, sequences = jnp.cos(angles), jnp.sin(angles), order.valid, x
     if not full:
         per_window = c.window_units**2 * c.merge**2
-        geometry = tuple(g.reshape(-1, per_window, *g.shape[2:]) for g in geometry)
-        sequences = x.reshape(-1, per_window, c.width)
+        cos, sin, valid, sequences = (a.reshape(-1, per_window, *a.shape[2:]) for a in (cos, sin, valid, x))
     groups = pair.params["vision"]["groups"]
     params = leaf(groups["full"]["block"], 2) if full else leaf(groups["window"]["block"], 2, 0)
-    ours = VisionBlock(c, "normal").apply({"params": params}, sequences, *geometry).reshape(x.shape)
+    ours = VisionBlock(c).apply({"params": params}, sequences, cos, sin, DenseImages(valid)).reshape(x.shape)
 
     for image, (high, wide) in enumerate(IMAGES):
         grid = torch.tensor([[1, high * 2, wide * 2]])
-        valid = np.asarray(place.valid[image])
+        valid = np.asarray(order.valid[image])
         _, windows = window_cu(grid, pair)
         whole = torch.tensor([0, high * wide * 4], dtype=torch.int32)
-        cos, sin = pair.visual.rotary_pos_emb(torch.zeros(1), torch.tensor(np.asarray(place.hw[image])[valid]))
+        cos, sin = pair.visual.rotary_pos_emb(torch.zeros(1), torch.tensor(np.asarray(order.hw[image])[valid]))
         theirs = pair.visual.blocks[5 if full else 4](
             torch.tensor(x[image][valid]), cu_seqlens=whole if full else windows, position_embeddings=(cos, sin)
         )
@@ -115,7 +115,7 @@ def test_vision_block(pair, full):
 
 def test_merger(pair):
     x = np.random.default_rng(2).normal(size=(3, 24, pair.config.vision.width)).astype(np.float32)
-    ours = Merger(pair.config.vision, "normal").apply({"params": pair.params["vision"]["merger"]}, x)
+    ours = Merger(pair.config.vision).apply({"params": pair.params["vision"]["merger"]}, x)
     close(ours.reshape(-1, ours.shape[-1]), pair.visual.merger(torch.tensor(x.reshape(-1, x.shape[-1]))))
 
 
@@ -123,8 +123,8 @@ def vit_parity(pair, sizes, budget, seed):
     rng = np.random.default_rng(seed)
     images = [draw_image(rng, pair.config, *size) for size in sizes]
     patches = np.stack([window_patches(image, pair.config, budget) for image in images])
-    see = jax.jit(lambda params, *inputs: pair.model.apply({"params": params}, *inputs, method=IADGPT.see))
-    ours, valid = see(pair.params, patches[None], np.array([sizes], np.int32))
+    encode = jax.jit(lambda params, *inputs: pair.model.apply({"params": params}, *inputs, method=IADGPT.encode_images))
+    ours, valid = encode(pair.params, patches[None], np.array([sizes], np.int32))
     with torch.no_grad():
         pixels, grid = hf_pixels(images, pair.config)
         theirs = pair.visual(pixels, grid).pooler_output.split([high * wide for high, wide in sizes])
@@ -158,9 +158,9 @@ def test_decoder_layer(pair):
     positions = rng.integers(0, 60, (3, 2, 11))
     angles = rope.mrope_angles(jnp.array(positions), c.head_width, c.rope_theta, c.mrope_section)
     causal = np.tril(np.ones((11, 11), bool))
-    inputs = LayerInput(jnp.cos(angles), jnp.sin(angles), jnp.tile(causal, (2, 1, 1)))
+    inputs = LayerInput(jnp.cos(angles), jnp.sin(angles), WholeRows(FlatRows(jnp.tile(causal, (2, 1, 1)))))
     params = leaf(pair.params["language"]["groups"]["tapped"], 1)
-    ours, _ = DecoderLayer(c, "normal").apply({"params": params}, x, inputs)
+    ours, _ = DecoderLayer(c).apply({"params": params}, x, inputs)
     language = pair.torch_model.model.language_model
     theirs = language.layers[3](
         torch.tensor(x),

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from iadgpt_jax.infer.inspector import lowered
+from iadgpt_jax.models.iadgpt.config import ModelConfig
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig, preset
+from iadgpt_jax.models.registry import preset
 from tests.models.qwen2_5_vl.qwen_pair import (
     QUICK,
     TOKENS,
@@ -70,8 +71,10 @@ def test_published_widths(name):
     del pair
     gc.collect()  # torch's weights make room for ours on the device
 
-    see = jax.jit(lambda p, x, g: model.apply({"params": p}, x, g, method=IADGPT.see), compiler_options=QUICK)
-    tokens, valid = see(params, rows.patches, rows.grid)
+    encode = jax.jit(
+        lambda p, x, g: model.apply({"params": p}, x, g, method=IADGPT.encode_images), compiler_options=QUICK
+    )
+    tokens, valid = encode(params, rows.patches, rows.grid)
     scale = np.abs(features).max()
     np.testing.assert_allclose(np.asarray(tokens)[0][np.asarray(valid)[0]], features, rtol=0, atol=2e-5 * scale)
     run = jax.jit(

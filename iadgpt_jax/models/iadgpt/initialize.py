@@ -1,4 +1,4 @@
-"""Fresh parameters for an IADGPT, with the logical axes of every array beside them.
+"""Fresh parameters for an IADGPT, each boxed with the logical axes of its array.
 
 The "compare" start is for training from scratch: decoder attention begins as matching (keys resemble queries) that
 subtracts what it finds (outputs resemble negated values), so a query's token is compared with its like in the
@@ -14,28 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from iadgpt_jax.models.iadgpt.model import IADGPT, Rows
-from iadgpt_jax.models.qwen2_5_vl.config import ModelConfig
+from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.rows import Rows, blank_rows
 
 MATCH, SUBTRACT, NOISE, TIME = 1.4, 0.7, 0.2, -1.0
 BRANCH = 0.2  # of the usual standard deviation
 EMBEDDING = 0.2  # standard deviation of token embeddings
-
-
-def blank_rows(config: ModelConfig) -> Rows:
-    """The smallest legal batch: one row, one image slot of one window, one of everything else."""
-    patches = config.vision.window_units**2 * config.vision.merge**2
-    tokens = patches // config.vision.merge**2
-    slots = np.zeros((1, tokens + 1), np.int32)
-    one = np.zeros((1, 1), np.int32)
-    return Rows(
-        tokens=slots, segment=slots, block=slots, limit=slots, positions=np.zeros((1, 3, tokens + 1), np.int32),
-        patches=np.zeros((1, 1, patches, config.vision.patch_values), np.uint8), grid=np.ones((1, 1, 2), np.int32),
-        keep=one + 1, anchor=one, image_slot=slots - 1, image_token=slots, map_rows=np.zeros((1, 1, 1), np.int32),
-        map_weights=np.zeros((1, 1, 2, 1), np.float32), map_start=one, map_valid=one.astype(np.float32),
-        masks=np.zeros((1, 1, 4, 4), np.uint8), target_slots=one, target_ids=one,
-        target_weights=one.astype(np.float32), answer_slots=one,
-    )  # fmt: skip
 
 
 def boxed_params(config: ModelConfig, key: jax.Array):
@@ -44,23 +29,8 @@ def boxed_params(config: ModelConfig, key: jax.Array):
     def touch(model: IADGPT, rows: Rows):
         return model.logits(model(rows, maps=False).hidden)
 
-    params = IADGPT(config).init(key, blank_rows(config), method=touch)["params"]
+    params = IADGPT(config).init(key, blank_rows(config.vision), method=touch)["params"]
     return _comparing(params, config) if config.init == "compare" else params
-
-
-def logical_axes(config: ModelConfig):
-    """The tree of logical axis names, one tuple per parameter."""
-    boxed = jax.eval_shape(lambda: boxed_params(config, jax.random.key(0)))
-    return jax.tree.map(
-        lambda box: box.names if isinstance(box, nn.meta.AxisMetadata) else (None,) * box.ndim,
-        boxed,
-        is_leaf=lambda x: isinstance(x, nn.meta.AxisMetadata),
-    )
-
-
-def init_params(config: ModelConfig, key: jax.Array):
-    """Plain float32 parameter tree."""
-    return nn.meta.unbox(boxed_params(config, key))
 
 
 def _comparing(params, config: ModelConfig):

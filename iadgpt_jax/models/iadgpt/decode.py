@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from iadgpt_jax.models.attention.cached import Cache, Step, with_room
+from iadgpt_jax.models.attention.kv_cache import DecodeStep, KVCache, with_room
+from iadgpt_jax.models.iadgpt.config import ModelConfig
 from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.iadgpt.positions import text_position
 from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig
 from iadgpt_jax.models.qwen2_5_vl.language import DecoderLayer, LayerInput
 
@@ -30,20 +32,20 @@ def apart(stacked: tuple, config: LanguageConfig) -> list:
     return trees
 
 
-def layers(params: dict, config: LanguageConfig) -> list[dict]:
+def layers(config: ModelConfig, params: dict) -> list[dict]:
     """The parameters of every decoder layer."""
     groups = params["language"]["groups"]
-    return apart((groups.get("plain"), groups["tapped"]), config)
+    return apart((groups.get("plain"), groups["tapped"]), config.language)
 
 
-def room_for(kept: tuple, config: LanguageConfig, room: int) -> list[Cache]:
+def room_for(kept: tuple, config: ModelConfig, room: int) -> list[KVCache]:
     """What `IADGPT.prefill` kept, as caches with `room` slots for tokens to come."""
-    return [with_room(cache, room) for cache in apart(kept, config)]
+    return [with_room(cache, room) for cache in apart(kept, config.language)]
 
 
 def step(
-    model: IADGPT, params: dict, weights: Sequence[dict], tokens, positions, mask, write_at, caches: Sequence[Cache]
-) -> tuple[jax.Array, list[Cache]]:
+    model: IADGPT, params: dict, weights: Sequence[dict], tokens, positions, mask, write_at, caches: Sequence[KVCache]
+) -> tuple[jax.Array, list[KVCache]]:
     """tokens, positions int32[B, M] in text; mask bool[B, M, T]; write_at int32[]: cache slot of the first new token.
 
     Returns (logits float32[B, M, V], caches with the new tokens in them).
@@ -54,9 +56,9 @@ def step(
         return model.apply({"params": params}, *arguments, method=method)
 
     x = apply(lambda m, t: m.language.embed(t, m.dtype), tokens)
-    still = jnp.zeros_like(positions) if c.positions == "aligned" else positions
-    inputs = LayerInput(*apply(IADGPT.rotation, jnp.stack([positions, still, still])), Step(mask, write_at))
-    layer, stored = DecoderLayer(c.language, c.init), []
+    cos, sin = apply(IADGPT.rotation, jnp.stack(text_position(c.positions, positions)))
+    inputs = LayerInput(cos, sin, DecodeStep(mask, write_at))
+    layer, stored = DecoderLayer(c.language), []
     for weight, cache in zip(weights, caches, strict=True):
         x, (new, _) = layer.apply({"params": weight}, x, inputs, cache)
         stored.append(new)

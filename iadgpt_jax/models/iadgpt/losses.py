@@ -1,10 +1,7 @@
-"""The losses: cross-entropy of answers, and focal + Dice on attention maps (paper eq. 6).
+"""The loss of anomaly maps: focal + Dice (paper eq. 6). Everything is float32 and normalised by the number of maps in
+the whole batch, so that no split of the batch changes a loss.
 
-Everything is float32 and normalised by counts over the whole batch (`Totals`), so that no split of the batch changes a
-loss.
-
-Suffixes: B rows, A targets, E width, V vocabulary, C vocabulary chunks, M map queries per row, N map cells (a square
-grid), h, w mask pixels.
+Suffixes: B rows, M map queries per row, N map cells (a square grid), h, w mask pixels.
 """
 
 from __future__ import annotations
@@ -14,8 +11,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from iadgpt_jax.errors import InputError
 
 MAP_SPACES = ("logit", "log_probability", "probability")  # the forms maps are supervised in: see map_scores
 
@@ -32,54 +27,6 @@ class LossWeights(NamedTuple):
     dice_abnormal: float = 1.0
     dice_normal: float = 1.0
     binary_focal: float = 0.0
-
-
-class Totals(NamedTuple):
-    """What a loss must know of the whole batch where it sees but a part: the weight of all targets and the number of
-    valid maps, float32[]."""
-
-    targets: jax.Array
-    maps: jax.Array
-
-
-def answer_loss(logits, ids, weights, total=None):
-    """Mean cross-entropy over targets. logits float32[B, A, V], ids int32[B, A], weights float32[B, A].
-
-    total float32[]: the sum of weights over the whole batch, where this is a part of it."""
-    losses = jax.nn.logsumexp(logits, axis=-1) - jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
-    return _mean(losses, weights, total)
-
-
-def chunked_answer_loss(hidden, table, chunks: int, ids, weights, total=None):
-    """answer_loss of logits hidden[B, A, E] · table[V, E] that never exist whole: V / chunks of them at a time, and
-    once more in the backward pass.
-
-    The vocabulary is cut and not the targets, so that each part of the table's gradient is written, and summed over
-    devices, once. Chunk c takes the ids c, c + C, c + 2C, …: it then lies split over devices as the table does.
-    Raises:
-      InputError: the vocabulary does not divide.
-    """
-    vocab, width = table.shape
-    if vocab % chunks:
-        raise InputError(f"config.vocab_chunks={chunks} does not divide the vocabulary of {vocab}: choose another")
-    exact = hidden.astype(jnp.float32)  # its gradient is summed over chunks: not in bfloat16
-
-    @jax.checkpoint
-    def chunk(_, part):
-        number, rows = part
-        logits = jnp.einsum(
-            "bae,ve->bav", exact.astype(hidden.dtype), rows.astype(hidden.dtype), preferred_element_type=jnp.float32
-        )
-        here = jnp.take_along_axis(logits, (ids // chunks)[..., None], axis=-1)[..., 0]
-        return None, (jax.nn.logsumexp(logits, axis=-1), jnp.where(ids % chunks == number, here, 0.0))
-
-    parts = jnp.moveaxis(table.reshape(vocab // chunks, chunks, width), 1, 0)
-    _, (sums, own) = jax.lax.scan(chunk, None, (jnp.arange(chunks), parts))
-    return _mean(jax.nn.logsumexp(sums, axis=0) - own.sum(axis=0), weights, total)
-
-
-def _mean(losses, weights, total):
-    return (losses * weights).sum() / jnp.maximum(weights.sum() if total is None else total, 1.0)
 
 
 def map_scores(maps, valid, space: str):

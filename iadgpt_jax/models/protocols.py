@@ -1,0 +1,77 @@
+"""What everything outside models/ may ask of a model, its configuration and its vision tower."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+    import jax.numpy as jnp
+
+    from iadgpt_jax.models.attention import Kernels
+    from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig, SpecialTokens
+
+
+class VisionTower(Protocol):
+    """A frozen dataclass of sizes.
+
+    patch: pixels of a patch's side; merge: patches of a merged token's side. Images travel as windows of
+    window_units × window_units merged tokens (1: plain raster order), patch_values numbers a patch. out: width of a
+    merged token. regular: whether the tower has four levels that a model can tap. eps: of the norms.
+    """
+
+    patch: int
+    merge: int
+    window: int
+    out: int
+    eps: float
+
+    @property
+    def patch_values(self) -> int: ...
+
+    @property
+    def window_units(self) -> int: ...
+
+    @property
+    def regular(self) -> bool: ...
+
+    def check(self, model: str) -> None:
+        """Raises InputError, naming `model`, where no tower has these sizes."""
+
+    def tower(self, **how) -> nn.Module:
+        """The module: (patches uint8[N, P, patch_values], grid int32[N, 2]) -> (tokens [N, T, out] in raster order,
+        bool[N, T] which of them are inside the grid). `how`: dtype, combine, project, remat, kernels, unroll, as
+        qwen2_5_vl/vision.VisionTower has them."""
+
+    def flops(self, images: float, patches: int) -> dict[str, float]:
+        """FLOPs of a forward pass by part: patch_embedding, vision_blocks, vision_window_attention,
+        vision_full_attention, merger."""
+
+
+class ModelConfig(Protocol):
+    """What every model's configuration, a frozen dataclass, has."""
+
+    name: str
+    vision: VisionTower
+    language: LanguageConfig
+    tokens: SpecialTokens
+    taps: bool  # whether there are anomaly maps
+    positions: str  # a rule of iadgpt/positions.py
+
+    def to_dict(self) -> dict: ...
+
+    @classmethod
+    def from_dict(cls, values: dict) -> ModelConfig: ...
+
+
+class Model(Protocol):
+    """What every model's flax module has; see iadgpt/model.py for the shapes."""
+
+    config: ModelConfig
+    dtype: jnp.dtype
+    kernels: Kernels
+
+    def __call__(self, rows, lanes=None, maps: bool = True): ...
+    def prefill(self, rows): ...
+    def logits(self, hidden): ...
+    def apply(self, variables, *args, **kwargs): ...

@@ -1,0 +1,107 @@
+"""The table of models: a name, and what training, inference and checkpoints ask of a model. Another model is a folder
+beside iadgpt/ and a line in `MODELS`; only a vision tower is less (models/vision_towers.py).
+
+A model is known by its configuration, whose type tells which one it is; everything else asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.attention import Kernels
+from iadgpt_jax.models.iadgpt import config, decode, objective
+from iadgpt_jax.models.iadgpt.initialize import boxed_params
+from iadgpt_jax.models.iadgpt.model import IADGPT
+from iadgpt_jax.models.protocols import Model, ModelConfig
+
+
+@dataclass(frozen=True)
+class Entry:
+    """config: the class of configurations; presets: named ones. module: (config, dtype, remat, kernels, unroll) -> flax
+    module. boxed_params: (config, key) -> fresh float32 parameters, each boxed with its logical axes. objective:
+    (module, lanes, stage's configuration) -> a Loss of train/step.py; check: refuses a stage it cannot serve. decode:
+    what infer/generate.py makes answers with, token by token: the functions of iadgpt/decode.py."""
+
+    config: type
+    presets: Mapping[str, Any]
+    module: Callable[..., nn.Module]
+    boxed_params: Callable[[Any, jax.Array], Any]
+    objective: Callable
+    check: Callable[[Any], None]
+    decode: ModuleType
+
+
+MODELS = {
+    "iadgpt": Entry(
+        config=config.ModelConfig,
+        presets=config.PRESETS,
+        module=IADGPT,
+        boxed_params=boxed_params,
+        objective=objective.objective,
+        check=objective.check,
+        decode=decode,
+    ),
+}
+
+
+def model_of(config: ModelConfig) -> Entry:
+    """The line of the table that a configuration belongs to."""
+    return next(entry for entry in MODELS.values() if type(config) is entry.config)
+
+
+def preset(size: str, model: str = "iadgpt") -> ModelConfig:
+    """A named configuration: a published size ("3b", "7b", "32b", "72b"), "tiny", trained from scratch, or "bench".
+
+    Raises:
+      InputError: there is no such model, or none of this size.
+    """
+    if model not in MODELS:
+        raise InputError(f"no model {model!r}; choose one of {', '.join(MODELS)}")
+    presets = MODELS[model].presets
+    if size not in presets:
+        raise InputError(f"no model size {size!r}; choose one of {', '.join(presets)}")
+    return presets[size]
+
+
+def config_to_dict(config: ModelConfig) -> dict:
+    """As model.json has it: its values, and under "model" which one it is."""
+    name = next(name for name, entry in MODELS.items() if type(config) is entry.config)
+    return {"model": name, **config.to_dict()}
+
+
+def config_from_dict(values: Mapping) -> ModelConfig:
+    """The inverse of config_to_dict; the first checkpoints knew one model and did not name it."""
+    values = dict(values)
+    return MODELS[values.pop("model", "iadgpt")].config.from_dict(values)
+
+
+def make_module(
+    config: ModelConfig, dtype: jnp.dtype = jnp.float32, remat: str = "none", kernels: Kernels | None = None,
+    unroll: bool = False,
+) -> Model:  # fmt: skip
+    """The flax module that computes in `dtype`. remat: a policy of models/remat.py; kernels: None for plain attention
+    without a mesh; unroll: layers are written out instead of looped over."""
+    return model_of(config).module(config, dtype, remat, kernels or Kernels(), unroll)
+
+
+def init_params(config: ModelConfig, key: jax.Array):
+    """Fresh float32 parameters, a plain tree."""
+    return nn.meta.unbox(model_of(config).boxed_params(config, key))
+
+
+def logical_axes(config: ModelConfig):
+    """The tree of logical axis names, one tuple per parameter."""
+    boxed = jax.eval_shape(lambda: model_of(config).boxed_params(config, jax.random.key(0)))
+    return jax.tree.map(
+        lambda box: box.names if isinstance(box, nn.meta.AxisMetadata) else (None,) * box.ndim,
+        boxed,
+        is_leaf=lambda x: isinstance(x, nn.meta.AxisMetadata),
+    )

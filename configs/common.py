@@ -17,6 +17,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     if small and where:
         raise InputError(f"no configuration for {size}@{where}: slices are for :3b and :7b")
     c = ml_collections.ConfigDict()
+    c.architecture = "iadgpt"  # a line of models/registry.py
     c.size = size
     c.slice = where  # the TPU slice of `:7b@v5p:2x2x4`, whose mesh, rows and remat are in configs/slices.py
     c.seed = 0

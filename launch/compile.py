@@ -66,8 +66,8 @@ def compile_step(config, topology: str, slices: int = 1) -> dict:
     chip, mesh, rules, model_config = slice_of(config, topology, slices)
     training = build_training(config, model_config, mesh, rules)
     rows = abstract_rows(training.shape, config.rows, model_config, training.rows)
-    supervised = config.map_space != "none"
-    needed = step_flops(model_config, training.shape, config.rows, frozen=config.frozen, maps=supervised)
+    maps = training.loss.maps
+    needed = step_flops(model_config, training.shape, config.rows, frozen=config.frozen, maps=maps)
     about = described(config, "train", topology, slices, training.shape)
     return about | examine(training.step, (training.state, rows), mesh, chip, needed, visited(training.shape))
 

@@ -32,8 +32,7 @@ from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, joined, speaks
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.models.iadgpt.losses import MAP_SPACES
-from iadgpt_jax.models.registry import preset
+from iadgpt_jax.models.registry import entry, model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.log import TrainLog
@@ -60,7 +59,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         model_config, tokenizer, params = loaded.config, loaded.tokenizer, loaded.params
         del loaded
     else:
-        model_config, tokenizer = preset(config.size), tiny_tokenizer()
+        model_config, tokenizer = preset(config.size, config.architecture), tiny_tokenizer()
     training = build_training(config, model_config, mesh, rules, params)
 
     # ---- Data: each process brings the rows its devices hold ----
@@ -96,16 +95,15 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         state, first = restore_state(checkpoints, training.state, config.frozen)
         say(f"going on from step {first} of {workdir}")
     else:
-        info = {"stage": config.stage, "image_side": config.image_side, "map_space": config.map_space,
-                "config": json_config(config)}  # fmt: skip
+        info = {"stage": config.stage, "image_side": config.image_side, "config": json_config(config)}
+        info |= model_of(model_config).record(config)
         if speaks():
             write_model_files(workdir, model_config, tokenizer, info)
         state = training.fresh(params)
     del params  # so that only the state keeps them in memory
 
     # ---- Loop ----
-    maps = config.map_space != "none"
-    speed = Speed.of(model_config, training.shape, shares, frozen=config.frozen, maps=maps)
+    speed = Speed.of(model_config, training.shape, shares, frozen=config.frozen, maps=training.loss.maps)
     step_function = training.step
     compiled, profile = Recompilations(step_function.__name__), Profile(workdir, **config.profile)
     log = SilentLog()
@@ -165,8 +163,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR; "
             f"or try {name}:tiny"
         )
-    if config.map_space not in (*MAP_SPACES, "none"):
-        raise InputError(f"config.map_space is {config.map_space!r}: choose {', '.join(MAP_SPACES)} or none")
+    entry(config.architecture).check(config)
     if config.profile.steps and not 1 <= config.profile.first <= config.steps:
         raise InputError(f"config.profile.first is {config.profile.first}: choose one of the steps 1 to {config.steps}")
     if config.steps < 1:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import flax.linen as nn
+    import jax
     import jax.numpy as jnp
 
     from iadgpt_jax.models.attention import Kernels
@@ -75,3 +79,24 @@ class Model(Protocol):
     def prefill(self, rows): ...
     def logits(self, hidden): ...
     def apply(self, variables, *args, **kwargs): ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model, as the table of models has it.
+
+    config: the class of its configurations; presets: named ones. module: (config, dtype, remat, kernels, unroll) -> the
+    flax module. boxed_params: (config, key) -> fresh float32 parameters, each boxed with its logical axes.
+    Training: objective: (module, lanes, the stage's configuration) -> a Loss of train/step.py; check(stage) refuses a
+    stage it cannot serve with an InputError; record(stage) -> what a checkpoint must say of it.
+    Inference: decode: makes answers token by token, with the functions of iadgpt/decode.py.
+    """
+
+    config: type[ModelConfig]
+    presets: Mapping[str, ModelConfig]
+    module: Callable[..., nn.Module]
+    boxed_params: Callable[[Any, jax.Array], Any]
+    objective: Callable[..., Any]
+    check: Callable[[Any], None]
+    record: Callable[[Any], dict]
+    decode: ModuleType

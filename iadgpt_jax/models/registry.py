@@ -1,15 +1,12 @@
-"""The table of models: a name, and what training, inference and checkpoints ask of a model. Another model is a folder
-beside iadgpt/ and a line in `MODELS`; only a vision tower is less (models/vision_towers.py).
+"""The table of models, and what training, inference and checkpoints ask of a model. Another model is a folder beside
+iadgpt/ and a line in `MODELS`; for another vision tower alone there is a table of its own (vision_towers.py).
 
 A model is known by its configuration, whose type tells which one it is; everything else asks here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -17,44 +14,26 @@ import jax.numpy as jnp
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import Kernels
-from iadgpt_jax.models.iadgpt import config, decode, objective
-from iadgpt_jax.models.iadgpt.initialize import boxed_params
-from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.protocols import Model, ModelConfig
+from iadgpt_jax.models.iadgpt import entry as iadgpt
+from iadgpt_jax.models.protocols import Entry, Model, ModelConfig
 
-
-@dataclass(frozen=True)
-class Entry:
-    """config: the class of configurations; presets: named ones. module: (config, dtype, remat, kernels, unroll) -> flax
-    module. boxed_params: (config, key) -> fresh float32 parameters, each boxed with its logical axes. objective:
-    (module, lanes, stage's configuration) -> a Loss of train/step.py; check: refuses a stage it cannot serve. decode:
-    what infer/generate.py makes answers with, token by token: the functions of iadgpt/decode.py."""
-
-    config: type
-    presets: Mapping[str, Any]
-    module: Callable[..., nn.Module]
-    boxed_params: Callable[[Any, jax.Array], Any]
-    objective: Callable
-    check: Callable[[Any], None]
-    decode: ModuleType
-
-
-MODELS = {
-    "iadgpt": Entry(
-        config=config.ModelConfig,
-        presets=config.PRESETS,
-        module=IADGPT,
-        boxed_params=boxed_params,
-        objective=objective.objective,
-        check=objective.check,
-        decode=decode,
-    ),
-}
+MODELS: dict[str, Entry] = {"iadgpt": iadgpt.ENTRY}
 
 
 def model_of(config: ModelConfig) -> Entry:
     """The line of the table that a configuration belongs to."""
     return next(entry for entry in MODELS.values() if type(config) is entry.config)
+
+
+def entry(model: str) -> Entry:
+    """The line of a name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if model not in MODELS:
+        raise InputError(f"no model {model!r}; choose one of {', '.join(MODELS)}")
+    return MODELS[model]
 
 
 def preset(size: str, model: str = "iadgpt") -> ModelConfig:
@@ -63,9 +42,7 @@ def preset(size: str, model: str = "iadgpt") -> ModelConfig:
     Raises:
       InputError: there is no such model, or none of this size.
     """
-    if model not in MODELS:
-        raise InputError(f"no model {model!r}; choose one of {', '.join(MODELS)}")
-    presets = MODELS[model].presets
+    presets = entry(model).presets
     if size not in presets:
         raise InputError(f"no model size {size!r}; choose one of {', '.join(presets)}")
     return presets[size]

@@ -20,7 +20,7 @@ from iadgpt_jax.sharding import ShardingRules, abstract_arrays, replicated, rows
 from iadgpt_jax.tpu_options import compiler_options
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
 from iadgpt_jax.train.state import TrainState, create, state_shardings
-from iadgpt_jax.train.step import make_train_step
+from iadgpt_jax.train.step import Loss, make_train_step
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Training:
     state: TrainState
     rows: NamedSharding
     step: jax.stages.Wrapped
+    loss: Loss
 
 
 def build_training(
@@ -42,6 +43,7 @@ def build_training(
 ) -> Training:
     """The stage that `config` (configs/common.py) describes. params: what it starts from, if it is known already."""
     model, shape = _model(config, model_config, mesh, rules), row_shape(config)
+    loss = model_of(model_config).objective(model, shape.lanes, config)
     rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
     optimizer = make_optimizer(
         rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments")}
@@ -55,14 +57,14 @@ def build_training(
     shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
     batch = rows_sharding(mesh, rules)
     step = jax.jit(
-        make_train_step(model_of(model_config).objective(model, shape.lanes, config), optimizer, config.microbatches),
+        make_train_step(loss, optimizer, config.microbatches),
         in_shardings=(shardings, batch),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
         compiler_options=compiler_options(mesh),
     )
     first = jax.jit(fresh, out_shardings=shardings, donate_argnums=0)
-    return Training(model, shape, first, abstract_arrays(shapes, shardings), batch, step)
+    return Training(model, shape, first, abstract_arrays(shapes, shardings), batch, step, loss)
 
 
 def abstract_rows(shape: RowShape, rows: int, model_config: ModelConfig, sharding: NamedSharding) -> Rows:

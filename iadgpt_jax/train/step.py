@@ -25,6 +25,10 @@ from iadgpt_jax.train.state import TrainState
 class Loss(Protocol):
     """What a model is trained for (models/registry.py). Losses add up: that of a batch is the sum of its parts'."""
 
+    @property
+    def maps(self) -> bool:
+        """Whether anomaly maps are supervised, which costs FLOPs."""
+
     def __call__(self, params, rows: Rows, whole: Any = None, own: Any = None) -> tuple[jax.Array, dict]:
         """(loss float32[], what to log by name). whole, own: of `before_parts`, where rows are a part of a batch."""
 

@@ -40,10 +40,15 @@ class AnswersAndMaps:
     map_space: str
     vocab_chunks: int = 1
 
+    @property
+    def maps(self) -> bool:
+        """Whether maps are supervised."""
+        return self.map_space != "none"
+
     def __call__(self, params, rows: Rows, totals: Totals | None = None, slopes: jax.Array | None = None):
         """Where rows are a part of a batch, totals and slopes are of `before_parts`: with slopes the maps' part is
         linear, and left out of the parts by name."""
-        outputs = self.model.apply({"params": params}, rows, self.lanes, self.map_space != "none")
+        outputs = self.model.apply({"params": params}, rows, self.lanes, self.maps)
         hidden = take_slots(outputs.hidden, rows.target_slots)
         targets = rows.target_ids, rows.target_weights, totals and totals.targets
         if self.vocab_chunks > 1:
@@ -55,7 +60,7 @@ class AnswersAndMaps:
         total = self.weights.answer * parts["answer"]
         if slopes is not None:
             return total + (self._maps(outputs) * slopes).sum(), {"loss": total, **parts}
-        if self.map_space != "none":
+        if self.maps:
             of_maps, more = self._map_loss(self._maps(outputs), rows, totals)
             total += of_maps
             parts |= more
@@ -94,6 +99,11 @@ class AnswersAndMaps:
 def objective(model: IADGPT, lanes: Lanes | None, config) -> AnswersAndMaps:
     """That of a stage: `loss`, `map_space` and `vocab_chunks` of its configuration (configs/common.py)."""
     return AnswersAndMaps(model, lanes, LossWeights(**config.loss), config.map_space, config.vocab_chunks)
+
+
+def record(config) -> dict:
+    """What a checkpoint says of a stage, so that the model is read in the form it was trained in."""
+    return {"map_space": config.map_space}
 
 
 def check(config) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -47,6 +47,13 @@ class VisionTower(Protocol):
         bool[N, T] which of them are inside the grid). `how`: dtype, combine, project, remat, kernels, unroll, as
         qwen2_5_vl/vision.VisionTower has them."""
 
+    def hub_names(self) -> Iterable[tuple[str, str, tuple[int, ...], str]]:
+        """Hugging Face's tensors: (hub name, path in our tree, index along stacked axes, order of the axes as
+        convert/axes.py reads it)."""
+
+    def axis_sizes(self) -> dict[str, int]:
+        """The lengths of the axes named there."""
+
     def flops(self, images: float, patches: int) -> dict[str, float]:
         """FLOPs of a forward pass by part: patch_embedding, vision_blocks, vision_window_attention,
         vision_full_attention, merger."""
@@ -82,7 +89,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """A model, as the table of models has it.
 
     config: the class of its configurations; presets: named ones. module: (config, dtype, remat, kernels, unroll) -> the

@@ -15,17 +15,17 @@ import jax.numpy as jnp
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import Kernels
 from iadgpt_jax.models.iadgpt import entry as iadgpt
-from iadgpt_jax.models.protocols import Entry, Model, ModelConfig
+from iadgpt_jax.models.protocols import Model, ModelConfig, ModelEntry
 
-MODELS: dict[str, Entry] = {"iadgpt": iadgpt.ENTRY}
+MODELS: dict[str, ModelEntry] = {"iadgpt": iadgpt.ENTRY}
 
 
-def model_of(config: ModelConfig) -> Entry:
+def model_of(config: ModelConfig) -> ModelEntry:
     """The line of the table that a configuration belongs to."""
     return next(entry for entry in MODELS.values() if type(config) is entry.config)
 
 
-def entry(model: str) -> Entry:
+def entry(model: str) -> ModelEntry:
     """The line of a name.
 
     Raises:

@@ -3,9 +3,9 @@
 from iadgpt_jax.models.iadgpt import config, decode, objective
 from iadgpt_jax.models.iadgpt.initialize import boxed_params
 from iadgpt_jax.models.iadgpt.model import IADGPT
-from iadgpt_jax.models.protocols import Entry
+from iadgpt_jax.models.protocols import ModelEntry
 
-ENTRY = Entry(
+ENTRY = ModelEntry(
     config=config.ModelConfig,
     presets=config.PRESETS,
     module=IADGPT,

@@ -6,6 +6,7 @@ decoder the last layer of each group.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,18 @@ class VisionConfig:
         from iadgpt_jax.models.qwen2_5_vl.vision import VisionTower  # this file is read where no flax is wanted
 
         return VisionTower(self, **how)
+
+    def hub_names(self) -> Iterator[tuple]:
+        """Hugging Face's tensors: (hub name, path in our tree, index along stacked axes, order of the axes)."""
+        from iadgpt_jax.models.qwen2_5_vl.hub_names import vision_names
+
+        return vision_names(self)
+
+    def axis_sizes(self) -> dict[str, int]:
+        """The lengths of the axes named there."""
+        from iadgpt_jax.models.qwen2_5_vl.hub_names import vision_sizes
+
+        return vision_sizes(self)
 
     def flops(self, images: float, patches: int) -> dict[str, float]:
         """FLOPs of a forward pass over `images` images of `patches` patches, by part (iadgpt_jax/flops.py)."""

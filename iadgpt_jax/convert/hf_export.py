@@ -25,7 +25,7 @@ from iadgpt_jax.convert.tree import Watch, params_to_hf, unwatched
 from iadgpt_jax.convert.twin import copy_twin, twin_section
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 
 TRAVELS = ("stage", "image_side", "map_space", "imported_from")  # no paths of the machine it was trained on
 EXPORT_DTYPES = {

@@ -19,7 +19,7 @@ from iadgpt_jax.convert.shards import DTYPES, Shards
 from iadgpt_jax.convert.tree import Watch, params_from_hf, pending_params, unwatched
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 
 EMBEDDING = "model.embed_tokens.weight"
 

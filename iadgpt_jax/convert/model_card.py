@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 
 CARD = """\
 ---

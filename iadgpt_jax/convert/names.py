@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from iadgpt_jax.convert.axes import Axes
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 from iadgpt_jax.models.qwen2_5_vl.hub_names import language_names, language_sizes
 

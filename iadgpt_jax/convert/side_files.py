@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iadgpt_jax.data.chat import CHAT_TEMPLATE
 from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD
 
 TOKENIZER_FILES = (

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from iadgpt_jax.convert.axes import copy_into
 from iadgpt_jax.convert.names import GATES, Entry, entries
 from iadgpt_jax.convert.stored import Index, Pending, StoredLeaf, chunks_of
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 
 
 def leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -28,8 +28,7 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.parity_dataset import inspect_both
-from iadgpt_jax.models.iadgpt.config import ModelConfig
-from iadgpt_jax.models.protocols import Model
+from iadgpt_jax.models.protocols import Model, ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 from iadgpt_jax.models.registry import make_module
 from iadgpt_jax.models.rows import Rows

@@ -23,7 +23,7 @@ from iadgpt_jax.infer.prefix import lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.infer.scorer import answer, on_all, see
 from iadgpt_jax.models.attention import choose
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.registry import init_params, logical_axes, make_module
 from iadgpt_jax.sharding import ShardingRules, abstract_arrays, parts, replicated, rows_sharding, tree_shardings
 from iadgpt_jax.tpu_options import compiler_options

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from iadgpt_jax.data.encode import Encoder
@@ -30,12 +29,7 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
-from iadgpt_jax.models.attention.prefixed import AfterPrefix
-from iadgpt_jax.models.iadgpt.maps import KeywordRows, pooled
-from iadgpt_jax.models.iadgpt.positions import text_position
 from iadgpt_jax.models.protocols import Model
-from iadgpt_jax.models.qwen2_5_vl.language import LayerInput
-from iadgpt_jax.models.rows import take_slots
 from iadgpt_jax.sharding import ShardingRules, parts, replicated, rows_sharding
 from iadgpt_jax.tpu_options import compiler_options
 
@@ -153,36 +147,9 @@ def see(model: Model, params, patches, grid):
 def answer(model: Model, words: tuple[int, int], map_space: str, params, cache, limits, starts, tokens, question):
     """limits, starts int32[K]; tokens [Q, N, E] -> (scores float32[Q, K], maps float32[Q, K, N])."""
     hidden, logit_maps, probability_maps = model.apply(
-        {"params": params}, cache, limits, starts, tokens, question, method=_lanes
+        {"params": params}, cache, limits, starts, tokens, question, method="after_prefix"
     )
     logits = model.apply({"params": params}, hidden, method="logits")
     normal, anomalous = words
     scores = jax.nn.sigmoid(logits[..., anomalous] - logits[..., normal])
     return scores, jax.nn.sigmoid(logit_maps) if map_space == "logit" else probability_maps
-
-
-def _lanes(model: Model, cache, limits, starts, tokens, question: Question):
-    """One lane per query and shot count through the decoder: (hidden [Q, K, E] where the answer is predicted, logit and
-    probability maps float32[Q, K, N])."""
-    queries, count, width = tokens.shape
-    shots = len(limits)
-    is_image = question.image_token >= 0
-    token = jnp.maximum(question.image_token, 0)
-    x = model.language.embed(question.tokens, model.dtype)
-    x = jnp.where(is_image[..., None], jnp.take_along_axis(tokens, token[..., None], axis=1), x)
-    wide = question.grid[:, 1:]
-    offset = jnp.stack([jnp.zeros_like(token), token // wide, token % wide], axis=1)
-    positions = question.positions + jnp.where(is_image[:, None], offset, 0)  # [Q, 3, C]
-    starts = jnp.stack(text_position(model.config.positions, starts), axis=-1)
-    positions = positions[:, None] + starts[:, :, None]  # [Q, K, 3, C]
-    cos, sin = model.rotation(jnp.moveaxis(positions.reshape(queries * shots, 3, -1), 1, 0))
-
-    def lanes(values):
-        return jnp.repeat(values, shots, axis=0)
-
-    keywords = KeywordRows(lanes(question.map_rows)[:, None], lanes(question.map_start)[:, None], jnp.arange(count))
-    after = AfterPrefix(jnp.tile(limits, queries))
-    hidden, _, read = model.language(lanes(x), LayerInput(cos, sin, after, keywords), cache)
-    hidden = take_slots(hidden, lanes(question.answer)[:, None]).reshape(queries, shots, width)
-    maps = pooled(read, lanes(question.map_weights)[:, None, None])
-    return hidden, *(field.reshape(queries, shots, count) for field in maps)

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt.positions import STEPS
 from iadgpt_jax.models.protocols import VisionTower
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, SpecialTokens, VisionConfig
 from iadgpt_jax.models.vision_towers import tower_from_dict, tower_to_dict
+
+if TYPE_CHECKING:
+    from iadgpt_jax.models.layers import Projections
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ class ModelConfig:
             raise InputError(f"model {self.name!r}: positions is {self.positions!r}; choose 'qwen' or 'aligned'")
         if self.init not in ("normal", "compare"):
             raise InputError(f"model {self.name!r}: init is {self.init!r}; choose 'normal' or 'compare'")
+
+    def projections(self) -> Projections:
+        """How all of the model's matrices are made."""
+        from iadgpt_jax.models.layers import Projections  # this file is read where no flax is wanted
+
+        return Projections("fan_in" if self.init == "compare" else "qwen")
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self) | {"vision": tower_to_dict(self.vision)}

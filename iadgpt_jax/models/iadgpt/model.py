@@ -1,7 +1,7 @@
 """IADGPT: images and text in packed rows -> hidden states, answer logits and anomaly maps, in one forward pass.
 
 Suffixes: B rows, S decoder slots, I image slots, P patches per image, C numbers per patch, N merged tokens per image,
-M map queries per row, D head width, E decoder width, V vocabulary.
+M map queries per row, D head width, E decoder width, V vocabulary; Q queries, K shot counts.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import jax.numpy as jnp
 
 from iadgpt_jax.models.attention import Kernels, Lanes
 from iadgpt_jax.models.attention.plans import Prefill
+from iadgpt_jax.models.attention.prefixed import AfterPrefix
 from iadgpt_jax.models.iadgpt.compression import kept_tokens
 from iadgpt_jax.models.iadgpt.config import ModelConfig
 from iadgpt_jax.models.iadgpt.fusion import Fusion
 from iadgpt_jax.models.iadgpt.maps import KeywordRows, pooled
-from iadgpt_jax.models.layers import Projections
+from iadgpt_jax.models.iadgpt.positions import text_position
 from iadgpt_jax.models.qwen2_5_vl.language import Decoder, LayerInput
 from iadgpt_jax.models.qwen2_5_vl.rope import mrope_angles
-from iadgpt_jax.models.rows import Rows, visibility_of
+from iadgpt_jax.models.rows import Rows, take_slots, visibility_of
 from iadgpt_jax.sharding import ActivationSharding
 
 
@@ -43,7 +44,7 @@ class IADGPT(nn.Module):
 
     def setup(self):
         c = self.config
-        project = Projections("fan_in" if c.init == "compare" else "qwen")
+        project = c.projections()
         self.vision = c.vision.tower(
             dtype=self.dtype, combine=functools.partial(Fusion, c.vision.eps) if c.taps else None, project=project,
             remat=self.remat, kernels=self.kernels, unroll=self.unroll,
@@ -102,6 +103,37 @@ class IADGPT(nn.Module):
         plan = Prefill(self.kernels.rows(visibility_of(rows), None))
         hidden, kept, _ = self.language(x, LayerInput(cos, sin, plan))
         return hidden, kept
+
+    def after_prefix(self, cache, limits, starts, tokens, question):
+        """Queries against references that were read before, a lane of the decoder per query and shot count K.
+
+        cache: of `prefill`, one row. limits, starts int32[K]: how many of its slots a lane sees, and the text position
+        where it goes on. tokens [Q, N, E]: of the query images. question: an infer/question.Question for every query.
+        Returns (hidden [Q, K, E] where the answer is predicted, logit and probability maps float32[Q, K, N] of the
+        abnormal words).
+        """
+        queries, count, width = tokens.shape
+        shots = len(limits)
+        is_image = question.image_token >= 0
+        token = jnp.maximum(question.image_token, 0)
+        x = self.language.embed(question.tokens, self.dtype)
+        x = jnp.where(is_image[..., None], jnp.take_along_axis(tokens, token[..., None], axis=1), x)
+        wide = question.grid[:, 1:]
+        offset = jnp.stack([jnp.zeros_like(token), token // wide, token % wide], axis=1)
+        positions = question.positions + jnp.where(is_image[:, None], offset, 0)  # [Q, 3, C]
+        starts = jnp.stack(text_position(self.config.positions, starts), axis=-1)
+        positions = positions[:, None] + starts[:, :, None]  # [Q, K, 3, C]
+        cos, sin = self.rotation(jnp.moveaxis(positions.reshape(queries * shots, 3, -1), 1, 0))
+
+        def lanes(values):
+            return jnp.repeat(values, shots, axis=0)
+
+        keywords = KeywordRows(lanes(question.map_rows)[:, None], lanes(question.map_start)[:, None], jnp.arange(count))
+        plan = AfterPrefix(jnp.tile(limits, queries))
+        hidden, _, read = self.language(lanes(x), LayerInput(cos, sin, plan, keywords), cache)
+        hidden = take_slots(hidden, lanes(question.answer)[:, None]).reshape(queries, shots, width)
+        maps = pooled(read, lanes(question.map_weights)[:, None, None])
+        return hidden, *(field.reshape(queries, shots, count) for field in maps)
 
     def vocabulary(self):
         """The head's table, float32[V, E]."""

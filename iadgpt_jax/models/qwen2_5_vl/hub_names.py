@@ -1,6 +1,6 @@
 """Where Hugging Face's tensors of Qwen2.5-VL lie in our parameter tree: convert/names.py makes its table of this.
 
-A row is (name in hub layout, path in our tree, index along the leaf's stacking axes, order of the axes as
+A row is (name on the hub, path in our tree, index along the leaf's stacking axes, order of the axes as
 convert/axes.py reads it). Our tree stacks the blocks of a tower: ViT groups [G, inner] and [G], decoder groups
 [G, inner] and [G].
 """

@@ -152,7 +152,7 @@ def _forward(
     keywords = rows * shape.maps * shape.keyword_rows
     return {
         **v.flops(images, shape.patches),
-        "fusion": bool(config.taps) * 2.0 * (GROUPS - 1) * patches * v.width,
+        "fusion": 2.0 * (GROUPS - 1) * patches * v.width if config.taps else 0.0,
         "compression": 2.0 * images * per_image**2 * v.out,
         "decoder_layers": 2.0 * rows * shape.slots * c.depth * (c.width * (2 * heads + 2 * kv) + 3 * c.width * c.mlp),
         "decoder_attention": 4.0 * rows * c.depth * heads * (visible_pairs(shape) if pairs is None else pairs),

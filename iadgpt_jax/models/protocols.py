@@ -21,7 +21,7 @@ class VisionTower(Protocol):
 
     patch: pixels of a patch's side; merge: patches of a merged token's side. Images travel as windows of
     window_units × window_units merged tokens (1: plain raster order), patch_values numbers a patch. out: width of a
-    merged token. regular: whether the tower has four levels that a model can tap. eps: of the norms.
+    merged token. regular: whether the tower has four levels, of `width`, that a model can tap. eps: of the norms.
     """
 
     patch: int

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from iadgpt_jax.convert.config import model_config_from_hf, training_info
-from iadgpt_jax.convert.names import GATES, HEAD, entries
+from iadgpt_jax.convert.names import GATES, entries
 from iadgpt_jax.convert.shards import DTYPES, Shards
 from iadgpt_jax.convert.tree import Watch, params_from_hf, pending_params, unwatched
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
+from iadgpt_jax.models.qwen2_5_vl.hub_names import HEAD
 
 EMBEDDING = "model.embed_tokens.weight"
 

@@ -61,7 +61,7 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.optimizer.moments = "float32"
     c.frozen = ""  # regular expression over parameter paths
 
-    c.map_space = "none"  # "logit", "log_probability", "probability" (the paper's) or "none": train/losses.py
+    c.map_space = "none"  # "logit", "log_probability", "probability" (the paper's) or "none": models/iadgpt/losses.py
     c.loss = ml_collections.ConfigDict({"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0})
     c.loss.binary_focal = 0.0
 

@@ -37,7 +37,7 @@ def create(params, frozen: str, optimizer: optax.GradientTransformation) -> Trai
 def state_shardings(mesh: Mesh, rules: ShardingRules, axes, shapes: TrainState) -> TrainState:
     """Shardings of a whole state: moments lie as the parameters they belong to, scalars everywhere.
 
-    `axes` is the tree of logical axes (models/initialize.py), `shapes` the abstract state.
+    `axes` is the tree of logical axes (models/registry.py), `shapes` the abstract state.
     """
     flat_axes = {
         "/".join(path): names

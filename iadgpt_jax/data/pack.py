@@ -1,7 +1,7 @@
 """Encodeds -> rows of fixed shape. Whole instances share a row under segment ids; nothing crosses between them.
 
 A flat row is a plain run of slots. A laned row keeps a prefix area for shared parts and lanes for query blocks, so
-attention can skip what no slot of another lane may see (models/attention.py); the numbers are the same either way.
+attention can skip what no slot of another lane may see (models/attention/); the numbers are the same either way.
 """
 
 from __future__ import annotations

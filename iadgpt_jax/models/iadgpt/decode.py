@@ -58,7 +58,7 @@ def step(
     x = apply(lambda m, t: m.language.embed(t, m.dtype), tokens)
     cos, sin = apply(IADGPT.rotation, jnp.stack(text_position(c.positions, positions)))
     inputs = LayerInput(cos, sin, DecodeStep(mask, write_at))
-    layer, stored = DecoderLayer(c.language), []
+    layer, stored = DecoderLayer(c.language, c.projections()), []
     for weight, cache in zip(weights, caches, strict=True):
         x, (new, _) = layer.apply({"params": weight}, x, inputs, cache)
         stored.append(new)

@@ -1,4 +1,4 @@
-"""Adaptive multi-layer fusion (paper, "adaptive weighted module"; DESIGN.md §4): h32 + Σ gate · RMS(h8, h16, h24)."""
+"""Adaptive multi-layer fusion (paper, "adaptive weighted module"): h32 + Σ gate · RMS(h8, h16, h24)."""
 
 from __future__ import annotations
 

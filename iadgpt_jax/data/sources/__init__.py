@@ -39,8 +39,9 @@ def open_source(
         asked = {"side": side, "categories": procedural_categories}
         return ProceduralSource(seed, chosen, **(sizes | {key: value for key, value in asked.items() if value}))
 
-    from iadgpt_jax.data.sources.folder import LAYOUT, FolderSource
+    from iadgpt_jax.data.sources.folder import FolderSource
     from iadgpt_jax.data.sources.prepared import INFO_FILE, PreparedSource, is_prepared
+    from iadgpt_jax.data.sources.readers.mvtec_layout import LAYOUT
 
     path = Path(spec)
     if not path.is_dir():

@@ -1,7 +1,8 @@
-"""Datasets as tools/prepare_data.py writes them: TFDS with ArrayRecord files, plus a table of contents.
+"""Datasets as tools/prepare_data.py writes them: TFDS with ArrayRecord files, plus an index in columns.
 
-    dataset_info.json · features.json · <name>-<split>.array_record-NNNNN     readable by tfds.builder_from_directory
-    records.json                                                              what each record holds, without its pixels
+    dataset_info.json · features.json · <name>-<split>.array_record-…     readable by tfds.builder_from_directory
+    index/                                                                what each record holds, without its pixels
+    report.json · sheet.jpg                                               for people
 
 TFDS decodes images through TensorFlow, seven seconds of import; here both directions hand it encoded bytes, so
 TensorFlow is never imported.
@@ -11,34 +12,36 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from iadgpt_jax.data.images import decode_image, decode_mask, encode_png
+from iadgpt_jax.data.images import decode_image, decode_mask
 from iadgpt_jax.data.sources.cache import DEFAULT_BYTES, SampleCache
-from iadgpt_jax.data.sources.folder import make_sample, squash
-from iadgpt_jax.data.sources.sample import Record, Sample
+from iadgpt_jax.data.sources.entry import TEST, TRAIN, VALIDATION, exchange_from_json
+from iadgpt_jax.data.sources.index import FOLDER, Index, Records
+from iadgpt_jax.data.sources.resize import squash
+from iadgpt_jax.data.sources.sample import Defect, Sample
 from iadgpt_jax.errors import InputError
 
-RECORDS_FILE = "records.json"
 INFO_FILE = "dataset_info.json"
-SHARD_EXAMPLES = 1000
-FORMAT = 1  # of records.json
+OLD_INDEX = "records.json"
 
 
 def is_prepared(directory: str | Path) -> bool:
-    """Whether a folder was written by `write_prepared`."""
-    return (Path(directory) / RECORDS_FILE).is_file() and (Path(directory) / INFO_FILE).is_file()
+    """Whether a folder was written by tools/prepare_data.py."""
+    directory = Path(directory)
+    return (directory / INFO_FILE).is_file() and ((directory / FOLDER).is_dir() or (directory / OLD_INDEX).is_file())
 
 
 class PreparedSource:
     """A `Source` over a prepared dataset; images and masks are squashed to side x side where a side is given.
 
-    `categories` and `split` restrict it; `hashes[index]` is the SHA-256 of the original pixels (for leakage checks).
-    Raises InputError where the directory or a chosen category is not as expected.
+    `categories` and `split` restrict it. `keys[index]` and `sha256[index]`, uint8[32], name each record and its
+    original pixels without reading them (for leakage checks). Records, keys and hashes are mapped from disk, not held
+    in memory. Raises InputError where the directory or a chosen category is not as expected.
     """
 
     def __init__(
@@ -50,21 +53,34 @@ class PreparedSource:
         cache_bytes: int = DEFAULT_BYTES,
     ):
         self._directory = Path(directory)
-        contents = _read_contents(self._directory)
+        if not is_prepared(directory):
+            raise InputError(
+                f"no prepared dataset in {directory}; write one with tools/prepare_data.py --out={directory}"
+            )
         self.name = self._directory.resolve().name
         self.side = side
-        known = sorted({row["category"] for row in contents["records"]})
-        unknown = [category for category in categories or () if category not in known]
-        if unknown:
-            raise InputError(f"no category {', '.join(unknown)} in {directory}; there are {', '.join(known)}")
-        self._rows = [
-            row
-            for row in contents["records"]
-            if (not categories or row["category"] in categories) and split in (None, row["split"])
-        ]
-        self.records = [Record(row["category"], row["split"], row["defect"] is not None) for row in self._rows]
-        self.hashes: list[str] = [row["sha256"] for row in self._rows]
+        self._categories, self._split = tuple(categories or ()), split
         self._cache = SampleCache(cache_bytes)
+        known = dict.fromkeys(record.category for record in self._index.records.kinds)
+        if unknown := [category for category in self._categories if category not in known]:
+            raise InputError(f"no category {', '.join(unknown)} in {directory}; there are {', '.join(sorted(known))}")
+
+    @property
+    def records(self) -> Records:
+        """The record of every index."""
+        return self._chosen[1]
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The key of every index."""
+        keys, (rows, _) = self._index.keys, self._chosen
+        return keys if rows is None else [keys[row] for row in rows]
+
+    @property
+    def sha256(self) -> np.ndarray:
+        """uint8[N, 32]: the hash of every index's original pixels."""
+        rows = self._chosen[0]
+        return self._index.sha256 if rows is None else self._index.sha256[rows]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -72,28 +88,58 @@ class PreparedSource:
     def __getitem__(self, index: int) -> Sample:
         return self._cache.get(range(len(self))[index], self._load)
 
-    def has_mask(self, index: int) -> bool:
-        """Whether a defective sample has a mask that shows anything. Decodes the mask alone."""
-        row, example = self._rows[index], self._example(index)
-        name = f"the mask of {row['key']} in {self._directory}"
-        return bool(example["has_mask"]) and bool(decode_mask(example["mask"], name).any())
-
-    def _example(self, index: int) -> dict[str, Any]:
-        row = self._rows[index]
-        example = self._splits[row["split"]][row["position"]]
-        if example["key"].decode() != row["key"]:
-            raise InputError(f"{self._directory} does not match its {RECORDS_FILE}; run tools/prepare_data.py again")
-        return example
-
     def _load(self, index: int) -> Sample:
-        row, example = self._rows[index], self._example(index)
-        name = f"{row['key']} in {self._directory}"
+        row = index if self._chosen[0] is None else int(self._chosen[0][index])
+        record, key = self.records[index], self._index.keys[row]
+        example = self._splits[record.split][row - self._starts[record.split]]
+        if example["key"].decode() != key:
+            raise InputError(f"{self._directory} does not match its index; run tools/prepare_data.py again")
+        name = f"{key} in {self._directory}"
         image = decode_image(example["image"], name)
-        if row["defect"] is None:
+        if record.defective is False:
             mask = np.zeros(image.shape[:2], np.uint8)
         else:
             mask = decode_mask(example["mask"], f"the mask of {name}") if example["has_mask"] else None
-        return squash(make_sample(self.records[index], row["key"], row["defect"], image, mask), self.side)
+        words = {field: example[field].decode() for field in ("defect", "cause", "remedy", "exchanges")}
+        sample = Sample(
+            image,
+            mask,
+            record.defective,
+            record.category,
+            record.split,
+            key,
+            captions=tuple(text.decode() for text in example["captions"]),
+            defect=Defect(words["defect"], words["cause"], words["remedy"]) if words["defect"] else None,
+            viewpoint=record.viewpoint,
+            more_images=tuple(decode_image(data, name) for data in example["more_images"]),
+            exchanges=tuple(exchange_from_json(one) for one in json.loads(words["exchanges"])),
+            references=tuple(text.decode() for text in example["references"]),
+        )
+        return squash(sample, self.side)
+
+    @functools.cached_property
+    def _index(self) -> Index:
+        return Index.read(self._directory)
+
+    @functools.cached_property
+    def _chosen(self) -> tuple[np.ndarray | None, Records]:
+        """(int64[N] rows of the index, None where it is all of them; their records)."""
+        records = self._index.records
+        wanted = [
+            (not self._categories or record.category in self._categories) and self._split in (None, record.split)
+            for record in records.kinds
+        ]
+        if all(wanted):
+            return None, records
+        rows = np.flatnonzero(np.array(wanted)[records.which])
+        return rows, Records(records.kinds, records.which[rows])
+
+    @functools.cached_property
+    def _starts(self) -> dict[str, int]:
+        """Split name to the row of its first record."""
+        splits = np.array([(TRAIN, VALIDATION, TEST).index(record.split) for record in self._index.records.kinds])
+        of_rows = splits[self._index.records.which]  # rises
+        return {split: int(np.searchsorted(of_rows, number)) for number, split in enumerate((TRAIN, VALIDATION, TEST))}
 
     @functools.cached_property
     def _splits(self) -> dict[str, Any]:
@@ -104,76 +150,8 @@ class PreparedSource:
         raw = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
         return {split: builder.as_data_source(split, decoders=raw) for split in builder.info.splits}
 
-    def __getstate__(self) -> dict[str, Any]:  # open files stay behind when a loader's worker gets its copy
-        return {name: value for name, value in self.__dict__.items() if name != "_splits"}
+    def __getstate__(self) -> dict[str, Any]:  # open and mapped files stay behind when a loader's worker gets its copy
+        return {name: value for name, value in self.__dict__.items() if name not in _OPENED}
 
 
-def write_prepared(directory: str | Path, name: str, examples: Iterable[dict[str, Any]]) -> None:
-    """Write a prepared dataset into an existing empty directory, in the order given.
-
-    Args:
-      directory: where; nothing in it is valid before this returns.
-      name: of the dataset, a Python identifier as TFDS asks.
-      examples: dictionaries with image and mask (encoded bytes; mask None where nobody drew one), key, category, split,
-        defect (None on good parts) and sha256.
-    """
-    import tensorflow_datasets as tfds
-
-    directory = Path(directory)
-    identity = tfds.core.DatasetIdentity(
-        name=name, version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name=__name__
-    )
-    info = tfds.core.DatasetInfo(
-        builder=identity, features=_features(tfds), description="Photographs with defect masks (iadgpt_jax)."
-    )
-    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=SHARD_EXAMPLES, file_format="array_record")
-    rows: list[dict[str, Any]] = []
-    positions: dict[str, int] = {}
-    for example in examples:
-        split = example["split"]
-        if split not in positions:
-            writer.initialize_splits([split])
-        writer.add_examples({split: [_tfds_example(example)]})
-        positions[split] = positions.get(split, -1) + 1
-        words = {field: example[field] for field in ("key", "category", "split", "defect", "sha256")}
-        rows.append({**words, "position": positions[split]})
-    writer.close_all()
-    # Last, so that a directory with a table of contents is a whole one.
-    (directory / RECORDS_FILE).write_text(json.dumps({"format": FORMAT, "records": rows}, indent=0))
-
-
-def _features(tfds: Any) -> Any:
-    return tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "mask": tfds.features.Image(shape=(None, None, 1)),  # nonzero: defective; black where has_mask is False
-            "has_mask": tfds.features.Scalar(np.bool_),
-            "label": tfds.features.ClassLabel(names=["good", "defective"]),
-            "category": tfds.features.Text(),
-            "defect": tfds.features.Text(),
-            "key": tfds.features.Text(),
-            "sha256": tfds.features.Text(),
-        }
-    )
-
-
-def _tfds_example(example: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "image": example["image"],
-        "mask": example["mask"] or encode_png(np.zeros((1, 1), np.uint8)),
-        "has_mask": example["mask"] is not None,
-        "label": "good" if example["defect"] is None else "defective",
-        "category": example["category"],
-        "defect": example["defect"] or "",
-        "key": example["key"],
-        "sha256": example["sha256"],
-    }
-
-
-def _read_contents(directory: Path) -> dict[str, Any]:
-    if not is_prepared(directory):
-        raise InputError(f"no prepared dataset in {directory}; write one with tools/prepare_data.py --out={directory}")
-    contents = json.loads((directory / RECORDS_FILE).read_text())
-    if contents["format"] != FORMAT:
-        raise InputError(f"{directory} has format {contents['format']}, not {FORMAT}; run tools/prepare_data.py again")
-    return contents
+_OPENED = ("_splits", "_index", "_chosen", "_starts")

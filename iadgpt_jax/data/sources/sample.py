@@ -12,14 +12,21 @@ from typing import Protocol
 
 import numpy as np
 
+IMAGE_MARK = "<image>"  # stands in the question of an exchange where an image is shown
+
 
 @dataclass(frozen=True)
 class Record:
     """What is known about an image before it is loaded."""
 
     category: str
-    split: str  # "train" or "test"
-    defective: bool
+    split: str  # "train", "validation" or "test"
+    defective: bool | None  # None: nobody said (instruction data, parts to inspect)
+    viewpoint: str = ""  # the camera's place; one product's references and queries share it; "": there is only one
+    kind: str = ""  # of defect, as a noun phrase; "" on good parts and where nobody said
+    masked: bool = True  # whether the mask is known; False: defective, but nobody drew where
+    captioned: bool = False  # whether the sample has its three captions
+    exchanges: int = 0  # questions with answers that come with the image (instruction data)
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,34 @@ class Defect:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """One question of a conversation and its answer, as instruction data publishes them.
+
+    IMAGE_MARK stands in `question` where an image is shown: over all exchanges of a sample as often as it has images.
+    """
+
+    question: str
+    answer: str  # "": asked for evaluation, the answer is not published
+    options: tuple[str, ...] = ()  # of a multiple-choice question: "A: Yes.", "B: No."; the answer is a letter
+    type: str = ""  # the publication's name for this kind of question: "Anomaly Detection"
+
+
+@dataclass(frozen=True)
 class Sample:
     """One photograph: image uint8[H, W, 3], mask uint8[H, W] in {0, 1} (all zero on good parts) and its words."""
 
     image: np.ndarray
-    mask: np.ndarray | None  # None: defective, but nobody drew where
-    defective: bool
+    mask: np.ndarray | None  # None: nobody drew where the defect is, or nobody said whether there is one
+    defective: bool | None  # None: nobody said
     category: str
     split: str
     key: str  # unique and stable: the name a protocol file may cite
     captions: tuple[str, ...] = ()  # (shape, material and structure, surface), or nothing
     defect: Defect | None = None
+    viewpoint: str = ""
+    more_images: tuple[np.ndarray, ...] = ()  # uint8[H, W, 3] each: what a conversation shows after `image`
+    exchanges: tuple[Exchange, ...] = ()
+    references: tuple[str, ...] = ()  # keys of good images that the publication shows beside this one
 
 
 class Source(Protocol):

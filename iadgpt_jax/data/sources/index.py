@@ -1,0 +1,116 @@
+"""The table of contents of a prepared dataset, in columns: a million records are read from disk as they are needed.
+
+    index/kinds_of_records.json    every different record once: category, split, verdict, viewpoint …
+    index/record.npy               int32[N]: which of those an index is
+    index/sha256.npy               uint8[N, 32]: of its pixels before any resizing
+    index/keys.npy, key_ends.npy   its key: uint8[total] UTF-8 one after the other, int64[N] where each ends
+
+N records in order of split, as their files are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from iadgpt_jax.data.sources.sample import Record
+from iadgpt_jax.errors import InputError
+
+FOLDER = "index"
+FORMAT = 2  # 1 was records.json
+_KINDS, _RECORD, _SHA256, _KEYS, _ENDS = (
+    "kinds_of_records.json", "record.npy", "sha256.npy", "keys.npy", "key_ends.npy",
+)  # fmt: skip
+
+
+class Records(Sequence[Record]):
+    """Records as a sequence that keeps each different one once: int32[N] `which`, into `kinds`."""
+
+    def __init__(self, kinds: Sequence[Record], which: np.ndarray):
+        self.kinds, self.which = list(kinds), which
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Records(self.kinds, self.which[index])
+        return self.kinds[self.which[index]]
+
+    def __iter__(self) -> Iterator[Record]:
+        for start in range(0, len(self.which), 65536):
+            yield from map(self.kinds.__getitem__, self.which[start : start + 65536].tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+
+class Keys(Sequence[str]):
+    """Keys as a sequence: UTF-8 bytes one after the other, and where each ends."""
+
+    def __init__(self, data: np.ndarray, ends: np.ndarray):
+        self._data, self._ends = data, ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        index = range(len(self))[index]
+        start = int(self._ends[index - 1]) if index else 0
+        return bytes(self._data[start : self._ends[index]]).decode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What a prepared dataset holds: records, keys and uint8[N, 32] hashes of the pixels, all of length N."""
+
+    records: Records
+    keys: Keys
+    sha256: np.ndarray
+
+    @classmethod
+    def read(cls, directory: Path) -> Index:
+        """The index in a prepared dataset, mapped from disk. Raises InputError where it is not of this format."""
+        folder = directory / FOLDER
+        try:
+            contents = json.loads((folder / _KINDS).read_text())
+            which, sha256, keys, ends = (
+                np.load(folder / name, mmap_mode="r") for name in (_RECORD, _SHA256, _KEYS, _ENDS)
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read the index in {folder}: {error}; run tools/prepare_data.py again") from error
+        if contents.get("format") != FORMAT:
+            raise InputError(f"{directory} has format {contents.get('format')}, not {FORMAT}; prepare it again")
+        kinds = [Record(**values) for values in contents["records"]]
+        return cls(Records(kinds, np.asarray(which)), Keys(keys, ends), sha256)
+
+
+def write_index(directory: Path, rows: Iterable[tuple[Record, str, str]]) -> None:
+    """Write the index of a dataset. rows: (record, key, SHA-256 in hex) in order."""
+    folder = directory / FOLDER
+    folder.mkdir(exist_ok=True)
+    numbers: dict[Record, int] = {}
+    which, ends = array("i"), array("q")  # int32, int64
+    hashes, keys = bytearray(), bytearray()
+    for record, key, sha256 in rows:
+        which.append(numbers.setdefault(record, len(numbers)))
+        keys += key.encode()
+        ends.append(len(keys))
+        hashes += bytes.fromhex(sha256)
+    kinds = [dataclasses.asdict(record) for record in numbers]
+    (folder / _KINDS).write_text(json.dumps({"format": FORMAT, "records": kinds}, indent=0, ensure_ascii=False))
+    np.save(folder / _RECORD, np.frombuffer(which, np.int32))
+    np.save(folder / _SHA256, np.frombuffer(hashes, np.uint8).reshape(-1, 32))
+    np.save(folder / _KEYS, np.frombuffer(keys, np.uint8))
+    np.save(folder / _ENDS, np.frombuffer(ends, np.int64))

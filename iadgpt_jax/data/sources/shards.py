@@ -1,0 +1,179 @@
+"""One shard of a prepared dataset: its entries read, encoded and written to one ArrayRecord file.
+
+A shard is a pure function of its plan: same bytes whoever writes it, however often. It is written aside and renamed,
+and the list of its rows is written last, so a shard that has its list is whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iadgpt_jax.data.images import encode_png, pixel_hash, stores_pixels_plainly
+from iadgpt_jax.data.sources.entry import LeftOut, exchange_to_json
+from iadgpt_jax.data.sources.load import Loaded, load_entry
+from iadgpt_jax.data.sources.plan import Shard, entries_of
+from iadgpt_jax.data.sources.resize import squash_arrays
+from iadgpt_jax.data.sources.sample import Record
+from iadgpt_jax.errors import InputError
+
+ROWS, DATA = "rows", "dataset"  # folders in the work folder
+LABELS = ("good", "defective", "unknown")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What it takes to write shards: of the dataset `name` in folder `root`, at `side` pixels, into folder `work`."""
+
+    name: str
+    root: str
+    work: str
+    side: int  # 0: as large as they are
+
+    def shard_file(self, shard: Shard) -> Path:
+        """As TFDS calls it."""
+        name = f"{self.name}-{shard.split}.array_record-{shard.number:05d}-of-{shard.of:05d}"
+        return Path(self.work) / DATA / name
+
+    def rows_file(self, shard: Shard) -> Path:
+        return Path(self.work) / ROWS / f"{shard.name}.json"
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """What a shard holds: (record, key, SHA-256 in hex) of every example, what was left out, bytes of examples."""
+
+    rows: tuple[tuple[Record, str, str], ...]
+    left_out: tuple[LeftOut, ...]
+    size: int
+
+
+def is_written(job: Job, shard: Shard) -> bool:
+    """Whether a shard is whole."""
+    return job.rows_file(shard).is_file() and job.shard_file(shard).is_file()
+
+
+def write_shard(job: Job, shard: Shard) -> str:
+    """Write one shard, unless it is there already; returns its name. Nothing is wrong with a shard without examples."""
+    if is_written(job, shard):
+        return shard.name
+    from array_record.python import array_record_module
+
+    serializer, features = _serializer()
+    target = job.shard_file(shard)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    rows, left_out, size = [], [], 0
+    writer = array_record_module.ArrayRecordWriter(str(aside), "group_size:1")  # one by one: read at random
+    for loaded in _loaded(job, shard, left_out):
+        example, sha256 = make_example(loaded, job.side)
+        data = serializer.serialize_example(features.encode_example(example))
+        writer.write(data)
+        size += len(data)
+        rows.append([asdict(loaded.entry.record(masked=loaded.mask is not None)), loaded.entry.key, sha256])
+    writer.close()
+    _rename(aside, target)
+    listed = {"rows": rows, "left_out": [item.to_json() for item in left_out], "size": size}
+    list_aside = job.rows_file(shard).with_suffix(f".{os.getpid()}")
+    list_aside.write_text(json.dumps(listed, ensure_ascii=False), encoding="utf-8")
+    _rename(list_aside, job.rows_file(shard))
+    return shard.name
+
+
+def read_rows(job: Job, shard: Shard) -> ShardRows:
+    """The list of a shard that is written."""
+    listed = json.loads(job.rows_file(shard).read_text(encoding="utf-8"))
+    rows = tuple((Record(**record), key, sha256) for record, key, sha256 in listed["rows"])
+    return ShardRows(rows, tuple(LeftOut(**item) for item in listed["left_out"]), listed["size"])
+
+
+def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], str]:
+    """(example for `features`, SHA-256 in hex of the original pixels).
+
+    Files that need no change travel as they are, all others as lossless PNG.
+    """
+    entry = loaded.entry
+    image, mask = squash_arrays(loaded.image, loaded.mask, side)
+    facts = entry.facts()
+    verdict = "unknown" if entry.defect == "" else "good" if entry.defect is None else "defective"
+    example = {
+        "image": _encoded(loaded.data, loaded.image, image, entry.key),
+        "mask": encode_png(np.zeros((1, 1), np.uint8) if mask is None else mask * 255),
+        "has_mask": mask is not None,
+        "label": verdict,
+        "category": entry.category,
+        "defect": facts.kind if facts else "",
+        "cause": facts.cause if facts else "",
+        "remedy": facts.remedy if facts else "",
+        "viewpoint": entry.viewpoint,
+        "captions": list(entry.captions),
+        "more_images": [
+            _encoded(data, original, squash_arrays(original, None, side)[0], entry.key)
+            for data, original in zip(loaded.more_data, loaded.more_images, strict=True)
+        ],
+        "exchanges": json.dumps([exchange_to_json(one) for one in entry.exchanges], ensure_ascii=False),
+        "references": list(entry.references),
+        "key": entry.key,
+    }
+    sha256 = pixel_hash(loaded.image)  # before resizing: the same photograph at another side is still the same
+    return example | {"sha256": sha256}, sha256
+
+
+def features() -> Any:
+    """What TFDS is told of an example."""
+    import tensorflow_datasets as tfds
+
+    text = tfds.features.Text
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "mask": tfds.features.Image(shape=(None, None, 1)),  # nonzero: defective; one black pixel without a mask
+            "has_mask": tfds.features.Scalar(np.bool_),
+            "label": tfds.features.ClassLabel(names=list(LABELS)),
+            "category": text(),
+            "defect": text(),
+            "cause": text(),
+            "remedy": text(),
+            "viewpoint": text(),
+            "captions": tfds.features.Sequence(text()),
+            "more_images": tfds.features.Sequence(text()),  # encoded: TFDS cannot leave images in a sequence undecoded
+            "exchanges": text(),  # JSON: [{"question", "answer", "options", "type"}]
+            "references": tfds.features.Sequence(text()),
+            "key": text(),
+            "sha256": text(),
+        }
+    )
+
+
+@functools.cache
+def _serializer() -> tuple[Any, Any]:
+    import tensorflow_datasets as tfds
+
+    made = features()
+    return tfds.core.example_serializer.ExampleSerializer(made.get_serialized_info()), made
+
+
+def _loaded(job: Job, shard: Shard, left_out: list[LeftOut]) -> Iterator[Loaded]:
+    root = Path(job.root)
+    for entry in entries_of(Path(job.work), shard):
+        try:
+            yield load_entry(root, entry, left_out)
+        except InputError as error:
+            left_out.append(LeftOut(entry.image, str(error).replace(f"{root}/", "")))
+
+
+def _encoded(data: bytes, original: np.ndarray, image: np.ndarray, name: str) -> bytes:
+    return data if image is original and stores_pixels_plainly(data, name) else encode_png(image)
+
+
+def _rename(aside: Path, target: Path) -> None:
+    """Rename a file that is on disk, not only in memory."""
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(target)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools/prepare_data.py"
 
 
 def prepare(source, out, *more):
-    prepare_data.main(["--dataset=folder", f"--source={source}", f"--out={out}", *more])
+    prepare_data.main(["--dataset=folder", f"--source={source}", f"--out={out}", "--processes=1", *more])
 
 
 @pytest.fixture
@@ -44,9 +45,12 @@ def test_a_prepared_dataset_equals_its_folder(dataset, tmp_path, side):
     prepare(dataset, tmp_path / "out", f"--side={side}")
     folder, prepared = FolderSource(dataset, side=side or None), open_source(str(tmp_path / "out"), side=None)
     assert isinstance(prepared, PreparedSource) and prepared.name == "out"
-    assert list(prepared.records) == list(folder.records)
-    for index in range(len(folder)):
-        ours, theirs = prepared[index], folder[index]
+    there = {sample.key: sample for sample in map(prepared.__getitem__, range(len(prepared)))}
+    assert len(prepared) == len(there) == len(folder)
+    for index, record in enumerate(folder.records):
+        theirs = folder[index]
+        ours = there[theirs.key]
+        assert prepared.records[prepared.keys.index(theirs.key)] == record
         np.testing.assert_array_equal(ours.image, theirs.image)
         if theirs.mask is None:
             assert ours.mask is None
@@ -63,7 +67,8 @@ def test_a_prepared_dataset_equals_its_folder(dataset, tmp_path, side):
 def test_hashes_are_those_of_the_original_pixels(dataset, tmp_path):
     prepare(dataset, tmp_path / "out", "--side=56")
     prepared, folder = PreparedSource(tmp_path / "out"), FolderSource(dataset)
-    assert prepared.hashes == [pixel_hash(folder[index].image) for index in range(len(folder))]
+    expected = {folder[index].key: pixel_hash(folder[index].image) for index in range(len(folder))}
+    assert {key: bytes(one).hex() for key, one in zip(prepared.keys, prepared.sha256, strict=True)} == expected
 
 
 def test_a_jpeg_of_the_right_size_travels_unchanged(dataset, tmp_path):
@@ -96,7 +101,10 @@ def test_unmasked_defects_are_counted(dataset, tmp_path, capsys):
     prepare(dataset, tmp_path / "out")
     captured = capsys.readouterr()
     assert "warning: 2 defective images have no mask" in captured.err
-    assert "preparing 16/16 images" in captured.err and "16 images" in captured.out
+    assert "preparing 2/2 shards" in captured.err and "16 images" in captured.out
+    assert "bolt/test/bent_pin: defective: bent pin, 3 images" in captured.out
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert (report["records"], report["without_mask"], report["expected"]) == (16, 2, None)
 
 
 def test_faults_of_the_input_are_one_line(dataset, tmp_path, capsys):
@@ -104,38 +112,41 @@ def test_faults_of_the_input_are_one_line(dataset, tmp_path, capsys):
     fails(capsys, "exists already", dataset, dataset)
     fails(capsys, "cannot write", dataset, dataset / "bolt/train/good/000.png/out")
     fails(capsys, "no category screw", dataset, tmp_path / "out", "--categories=screw")
+    fails(capsys, "--processes=0", dataset, tmp_path / "out", "--processes=0")
     fails(capsys, "--side=4", dataset, tmp_path / "out", "--side=4")
     (tmp_path / "empty").mkdir()
     fails(capsys, "no images in MVTec layout", tmp_path / "empty", tmp_path / "out")
 
 
-def test_an_unreadable_image_is_named_and_nothing_is_left(dataset, tmp_path, capsys):
+def test_an_unreadable_image_is_named_and_the_rest_is_prepared(dataset, tmp_path, capsys):
     (dataset / "nut/test/good/001.png").write_text("not an image")
-    fails(capsys, "nut/test/good/001.png is not an image", dataset, tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts"]
-
-
-def test_a_killed_run_leaves_no_dataset(dataset, tmp_path):
-    code = (
-        "import os, signal, sys; from tools import prepare_data as tool; encode = tool.encode; calls = []\n"
-        "def dying(*a):\n    calls.append(a)\n    if len(calls) == 9: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return encode(*a)\n"
-        "tool.encode = dying; tool.main(sys.argv[1:])"
-    )
-    flags = ["--dataset=folder", f"--source={dataset}", f"--out={tmp_path / 'out'}"]
-    run = subprocess.run([sys.executable, "-c", code, *flags], cwd=TOOL.parents[1], capture_output=True, check=False)
-    assert run.returncode == -9 and not (tmp_path / "out").exists()
     prepare(dataset, tmp_path / "out")
-    assert len(PreparedSource(tmp_path / "out")) == 16
+    assert "nut/test/good/001.png: nut/test/good/001.png is not an image" in capsys.readouterr().err
+    assert len(PreparedSource(tmp_path / "out")) == 15
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "parts"]
 
 
-def test_a_table_of_contents_that_does_not_match_is_noticed(dataset, tmp_path):
+def test_nothing_but_unreadable_images_is_one_line(dataset, tmp_path, capsys):
+    for path in dataset.rglob("*/*/*/*.png"):
+        path.write_text("not an image")
+    fails(capsys, "can be read", dataset, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_index_that_does_not_match_is_noticed(dataset, tmp_path):
     prepare(dataset, tmp_path / "out")
-    contents = json.loads((tmp_path / "out/records.json").read_text())
-    contents["records"][0]["position"] = 1
-    (tmp_path / "out/records.json").write_text(json.dumps(contents))
+    keys = np.load(tmp_path / "out/index/keys.npy")
+    np.save(tmp_path / "out/index/keys.npy", keys[::-1])
     with pytest.raises(InputError, match="does not match"):
         PreparedSource(tmp_path / "out")[0]
+
+
+def test_a_dataset_of_an_older_version_is_to_be_prepared_again(dataset, tmp_path):
+    prepare(dataset, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/index")
+    (tmp_path / "out/records.json").write_text("{}")
+    with pytest.raises(InputError, match="run tools/prepare_data.py again"):
+        open_source(str(tmp_path / "out"), side=None)
 
 
 def test_the_command_needs_neither_tensorflow_nor_jax(dataset, tmp_path):
@@ -144,7 +155,7 @@ def test_the_command_needs_neither_tensorflow_nor_jax(dataset, tmp_path):
         "from iadgpt_jax.data.sources.prepared import PreparedSource as P; P(sys.argv[-1].split('=')[1])[0]\n"
         "sys.exit(3 if {'tensorflow', 'jax'} & set(sys.modules) else 0)"
     )
-    flags = ["--dataset=folder", f"--source={dataset}", f"--out={tmp_path / 'out'}"]
+    flags = ["--dataset=folder", f"--source={dataset}", "--processes=1", f"--out={tmp_path / 'out'}"]
     run = subprocess.run([sys.executable, "-c", code, *flags], cwd=TOOL.parents[1], capture_output=True, check=False)
     assert run.returncode == 0, run.stderr.decode()
 

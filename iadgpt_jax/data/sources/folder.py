@@ -69,7 +69,8 @@ def list_entries(root: str | Path, categories: Sequence[str] | None = None) -> l
     good = {entry.category for entry in entries if entry.split == TRAIN and entry.defect is None}
     for category in dict.fromkeys(entry.category for entry in entries):
         if category not in good:
-            raise InputError(f"category {category} has no good training images in {root}; put some in train/good")
+            raise InputError(f"category {category} has no good training images in {Path(root) / category /
+            'train/good'}; put some there")
     if (Path(root) / WORDS_FILE).is_file():
         with Words(Path(root) / WORDS_FILE) as words:
             entries = [words.add_to(entry) for entry in entries]

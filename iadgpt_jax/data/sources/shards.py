@@ -73,7 +73,8 @@ def write_shard(job: Job, shard: Shard) -> str:
     writer = array_record_module.ArrayRecordWriter(str(aside), "group_size:1")  # one by one: read at random
     for loaded in _loaded(job, shard, left_out):
         example, sha256 = make_example(loaded, job.side)
-        data = serializer.serialize_example(features.encode_example(example))
+        # Deterministic: by default the order of an example's fields differs from process to process.
+        data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
         writer.write(data)
         size += len(data)
         rows.append([asdict(loaded.entry.record(masked=loaded.mask is not None)), loaded.entry.key, sha256])

@@ -34,4 +34,4 @@ def read(tree: Tree) -> Iterator[Entry]:
                 path = join(folder, image)
                 yield Entry(path, path, category, split, "defect" if mask else None, (mask,) if mask else ())
             for mask in labels.values():
-                tree.leave_out(mask, "a mask without its image")
+                tree.leave_out(mask, "mask without an image")

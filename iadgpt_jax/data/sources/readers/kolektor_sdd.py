@@ -31,6 +31,6 @@ def read(tree: Tree) -> Iterator[Entry]:
                 continue
             yield Entry(path, path, CATEGORY, TRAIN, "defect", (mask,), mask_decides=True)
         for mask in masks.values():
-            tree.leave_out(mask, "a mask without its image")
+            tree.leave_out(mask, "mask without an image")
     if not found:
         raise InputError(f"no kos01/Part0.jpg … in {tree.root}; name the folder that holds kos01 to kos50")

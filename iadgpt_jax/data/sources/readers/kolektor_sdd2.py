@@ -27,4 +27,4 @@ def read(tree: Tree) -> Iterator[Entry]:
                 continue
             yield Entry(path, path, CATEGORY, split, "defect", (mask,), mask_decides=True)
         for mask in masks.values():
-            tree.leave_out(mask, "a mask without its image")
+            tree.leave_out(mask, "mask without an image")

@@ -85,4 +85,4 @@ def leave_out_unused(tree: Tree, ground_truth: str, used: set[str]) -> None:
         for masks in find_masks(tree, join(ground_truth, kind)).values():
             for mask in masks:
                 if mask not in used:
-                    tree.leave_out(mask, "a mask without its image")
+                    tree.leave_out(mask, "mask without an image")

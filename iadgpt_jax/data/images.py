@@ -1,4 +1,4 @@
-"""Photographs and masks from files, safely, and their two resizings.
+"""Photographs and masks from files, safely, and how they are resized.
 
 Files come from users: the pixel count is bounded before anything is decoded, the camera's orientation is applied, every
 mode becomes RGB, and what cannot be read ends in an `InputError` that names the file.
@@ -22,6 +22,7 @@ from iadgpt_jax.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; larger line scans should be cut into tiles
+MASK_RESIZE = ("max_pool", "nearest")
 _ORIENTATION = 0x0112  # EXIF tag
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # what Pillow calls 16-bit grey, by byte order and format
 
@@ -107,14 +108,22 @@ def resize_square(image: np.ndarray, side: int) -> np.ndarray:
     return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def resize_mask(mask: np.ndarray, side: int) -> np.ndarray:
-    """A mask uint8[H, W] in {0, 1} as uint8[side, side]: a cell is 1 where any pixel it overlaps is.
+def resize_mask(mask: np.ndarray, size: tuple[int, int], rule: str) -> np.ndarray:
+    """A mask uint8[H, W] in {0, 1} as uint8[size], size (height, width), by one of MASK_RESIZE:
 
-    Max pooling: a defect of one pixel survives every reduction, where interpolation would drop it.
+    max_pool: for training. A cell is 1 where any pixel it overlaps is, so a defect of one pixel survives every
+    reduction; the mask grows by up to a cell on every side.
+    nearest: for metrics, as the field measures. A cell is the pixel under its centre, so areas stay what they are; a
+    defect smaller than a cell may be lost.
+
     """
+    if mask.shape == tuple(size):
+        return mask
+    if rule == "nearest":
+        return np.array(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
     for axis in (0, 1):
-        if mask.shape[axis] != side:
-            mask = _any_per_cell(mask, side, axis)
+        if mask.shape[axis] != size[axis]:
+            mask = _any_per_cell(mask, size[axis], axis)
     return mask
 
 

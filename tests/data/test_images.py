@@ -110,13 +110,13 @@ def test_mask_cells_are_the_union_of_the_pixels_they_overlap(height, width, side
         rows = [i for i in range(side) if i * height < (y + 1) * side and (i + 1) * height > y * side]
         columns = [j for j in range(side) if j * width < (x + 1) * side and (j + 1) * width > x * side]
         expected[np.ix_(rows, columns)] = 1
-    np.testing.assert_array_equal(images.resize_mask(mask, side), expected)
+    np.testing.assert_array_equal(images.resize_mask(mask, (side, side), "max_pool"), expected)
 
 
 def test_one_defective_pixel_survives_any_reduction():
     mask = np.zeros((1000, 700), np.uint8)
     mask[613, 211] = 1
-    small = images.resize_mask(mask, 28)
+    small = images.resize_mask(mask, (28, 28), "max_pool")
     assert small.sum() == 1 and small[613 * 28 // 1000, 211 * 28 // 700] == 1
 
 

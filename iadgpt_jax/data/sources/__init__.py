@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from iadgpt_jax.data.images import MASK_RESIZE
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError
 
@@ -15,8 +16,9 @@ DATASETS = "procedural:held_out, a folder that tools/prepare_data.py wrote, or o
 
 
 def open_source(
-    spec: str, *, side: int | None, seed: int = 0, split: str | None = None, procedural_categories: int | None = None
-) -> Source:
+    spec: str, *, side: int | None, seed: int = 0, split: str | None = None, procedural_categories: int | None = None,
+    mask_resize: str = "max_pool",
+) -> Source:  # fmt: skip
     """The source a specification names.
 
     Args:
@@ -25,9 +27,13 @@ def open_source(
       seed: of the procedural products.
       procedural_categories: how many procedural products; None: 800, and of held-out ones what HELD_OUT says.
       split: only this one: "train" or "test" of a folder, "train" or "held_out" of the procedural products.
+      mask_resize: how masks of files come to the image's size (data/images.resize_mask): "max_pool" for training,
+        "nearest" for metrics. Procedural products are drawn at their size.
 
     Raises InputError where there is nothing to open.
     """
+    if mask_resize not in MASK_RESIZE:
+        raise InputError(f"mask_resize is {mask_resize!r}; choose {' or '.join(MASK_RESIZE)}")
     kind, _, suffix = spec.partition(":")
     if kind == PROCEDURAL:
         chosen = suffix or split or "train"
@@ -50,9 +56,9 @@ def open_source(
             f"wrote, or one with {LAYOUT}"
         )
     if is_prepared(path):
-        return PreparedSource(path, side=side, split=split)
+        return PreparedSource(path, side=side, split=split, mask_resize=mask_resize)
     if (path / INFO_FILE).is_file():
         raise InputError(
             f"{spec} is a TFDS dataset that tools/prepare_data.py did not write; prepare it from its images"
         )
-    return FolderSource(path, side=side, split=split)
+    return FolderSource(path, side=side, split=split, mask_resize=mask_resize)

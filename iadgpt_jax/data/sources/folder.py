@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from iadgpt_jax.data.images import read_mask
 from iadgpt_jax.data.sources.cache import DEFAULT_BYTES, SampleCache
-from iadgpt_jax.data.sources.entry import TRAIN, Entry
+from iadgpt_jax.data.sources.entry import Entry
 from iadgpt_jax.data.sources.load import Loaded, load_entry
 from iadgpt_jax.data.sources.readers.folder import read
 from iadgpt_jax.data.sources.resize import squash
@@ -20,7 +21,8 @@ from iadgpt_jax.errors import InputError
 
 
 class FolderSource:
-    """A `Source` over a folder of photographs; images and masks are squashed to side x side where a side is given.
+    """A `Source` over a folder of photographs; images and masks are squashed to side x side where a side is given,
+    masks by the rule `mask_resize` (data/images.resize_mask).
 
     `categories` and `split` restrict it. Raises InputError where the folder or a chosen category is not as expected; an
     image or mask that cannot be read is an error when it is asked for.
@@ -33,9 +35,10 @@ class FolderSource:
         categories: Sequence[str] | None = None,
         split: str | None = None,
         cache_bytes: int = DEFAULT_BYTES,
+        mask_resize: str = "max_pool",
     ):
         self.name = Path(root).resolve().name
-        self.side = side
+        self.side, self.mask_resize = side, mask_resize
         self._root = Path(root)
         self._entries = [entry for entry in list_entries(root, categories) if split in (None, entry.split)]
         self.records = [entry.record(masked=entry.defect is None or bool(entry.masks)) for entry in self._entries]
@@ -47,15 +50,19 @@ class FolderSource:
     def __getitem__(self, index: int) -> Sample:
         return self._cache.get(range(len(self))[index], self._load)
 
+    def has_mask(self, index: int) -> bool:
+        """Whether a defective sample has a mask that shows anything. Reads its masks alone."""
+        return any(read_mask(self._root / path).any() for path in self._entries[index].masks)
+
     def _load(self, index: int) -> Sample:
-        return squash(to_sample(load_entry(self._root, self._entries[index])), self.side)
+        return squash(to_sample(load_entry(self._root, self._entries[index])), self.side, self.mask_resize)
 
 
 def list_entries(root: str | Path, categories: Sequence[str] | None = None) -> list[Entry]:
     """Every photograph of a folder, by category, split, good before defective, and name.
 
     Reads names only. Raises InputError for a missing folder, one without images in a layout that is known, an unknown
-    category, a category without good training images, and a mask without its image.
+    category, no good images at all, and a mask without its image.
     """
     tree = Tree(root)
     entries = list(read(tree))
@@ -66,11 +73,8 @@ def list_entries(root: str | Path, categories: Sequence[str] | None = None) -> l
     if unknown := [category for category in categories or () if category not in found]:
         raise InputError(f"no category {', '.join(unknown)} in {root}; there are {', '.join(found)}")
     entries = [entry for entry in entries if not categories or entry.category in categories]
-    good = {entry.category for entry in entries if entry.split == TRAIN and entry.defect is None}
-    for category in dict.fromkeys(entry.category for entry in entries):
-        if category not in good:
-            raise InputError(f"category {category} has no good training images in {Path(root) / category /
-            'train/good'}; put some there")
+    if all(entry.defect is not None for entry in entries):
+        raise InputError(f"no good images in {root}; put some into <category>/train/good")
     if (Path(root) / WORDS_FILE).is_file():
         with Words(Path(root) / WORDS_FILE) as words:
             entries = [words.add_to(entry) for entry in entries]

@@ -37,7 +37,8 @@ def is_prepared(directory: str | Path) -> bool:
 
 
 class PreparedSource:
-    """A `Source` over a prepared dataset; images and masks are squashed to side x side where a side is given.
+    """A `Source` over a prepared dataset; images are squashed to side x side where a side is given. Masks are stored at
+    the photograph's full size and come at the image's, by the rule `mask_resize` (data/images.resize_mask).
 
     `categories` and `split` restrict it. `keys[index]` and `sha256[index]`, uint8[32], name each record and its
     original pixels without reading them (for leakage checks). Records, keys and hashes are mapped from disk, not held
@@ -51,6 +52,7 @@ class PreparedSource:
         categories: Sequence[str] | None = None,
         split: str | None = None,
         cache_bytes: int = DEFAULT_BYTES,
+        mask_resize: str = "max_pool",
     ):
         self._directory = Path(directory)
         if not is_prepared(directory):
@@ -58,7 +60,7 @@ class PreparedSource:
                 f"no prepared dataset in {directory}; write one with tools/prepare_data.py --out={directory}"
             )
         self.name = self._directory.resolve().name
-        self.side = side
+        self.side, self.mask_resize = side, mask_resize
         self._categories, self._split = tuple(categories or ()), split
         self._cache = SampleCache(cache_bytes)
         known = dict.fromkeys(record.category for record in self._index.records.kinds)
@@ -88,6 +90,10 @@ class PreparedSource:
     def __getitem__(self, index: int) -> Sample:
         return self._cache.get(range(len(self))[index], self._load)
 
+    def has_mask(self, index: int) -> bool:
+        """Whether a defective sample has a mask that shows anything. Reads nothing but the index."""
+        return self.records[index].masked
+
     def _load(self, index: int) -> Sample:
         row = index if self._chosen[0] is None else int(self._chosen[0][index])
         record, key = self.records[index], self._index.keys[row]
@@ -115,7 +121,7 @@ class PreparedSource:
             exchanges=tuple(exchange_from_json(one) for one in json.loads(words["exchanges"])),
             references=tuple(text.decode() for text in example["references"]),
         )
-        return squash(sample, self.side)
+        return squash(sample, self.side, self.mask_resize)
 
     @functools.cached_property
     def _index(self) -> Index:

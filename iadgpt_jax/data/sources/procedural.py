@@ -24,7 +24,9 @@ class ProceduralSource:
         self.name = f"procedural_{split}"
         label = "train" if split == "train" else "test"
         self.records = tuple(
-            Record(name, label, j >= normal) for name in self.factory.names for j in range(self.factory.per_category)
+            Record(name, label, j >= normal, captioned=True)
+            for name in self.factory.names
+            for j in range(self.factory.per_category)
         )
 
     def __len__(self) -> int:

@@ -1,27 +1,18 @@
-"""Photograph and mask squashed together, on the way out of a source."""
+"""Photograph and mask brought to one size, on the way out of a source."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from iadgpt_jax.data.images import resize_mask, resize_square
 from iadgpt_jax.data.sources.sample import Sample
 
 
-def squash_arrays(image: np.ndarray, mask: np.ndarray | None, side: int | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """uint8[H, W, 3] and uint8[H, W] as uint8[side, side, 3] and uint8[side, side]; unchanged where side is 0 or
-    None."""
-    if not side:
-        return image, mask
-    return resize_square(image, side), None if mask is None else resize_mask(mask, side)
-
-
-def squash(sample: Sample, side: int | None) -> Sample:
-    """The sample at side x side pixels; as it is where side is None."""
-    if not side:
-        return sample
-    image, mask = squash_arrays(sample.image, sample.mask, side)
-    more = tuple(resize_square(one, side) for one in sample.more_images)
+def squash(sample: Sample, side: int | None, mask_resize: str = "max_pool") -> Sample:
+    """The sample at side x side pixels, or at its image's size where side is None; the mask by the rule `mask_resize`
+    (data/images.resize_mask)."""
+    image, more = sample.image, sample.more_images
+    if side is not None:
+        image, more = resize_square(image, side), tuple(resize_square(one, side) for one in more)
+    mask = None if sample.mask is None else resize_mask(sample.mask, image.shape[:2], mask_resize)
     return dataclasses.replace(sample, image=image, mask=mask, more_images=more)

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from iadgpt_jax.data.images import encode_png, pixel_hash, stores_pixels_plainly
+from iadgpt_jax.data.images import encode_png, pixel_hash, resize_square, stores_pixels_plainly
 from iadgpt_jax.data.sources.entry import LeftOut, exchange_to_json
 from iadgpt_jax.data.sources.load import Loaded, load_entry
 from iadgpt_jax.data.sources.plan import Shard, entries_of
-from iadgpt_jax.data.sources.resize import squash_arrays
 from iadgpt_jax.data.sources.sample import Record
 from iadgpt_jax.errors import InputError
 
@@ -95,16 +94,16 @@ def read_rows(job: Job, shard: Shard) -> ShardRows:
 
 
 def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], str]:
-    """(example for `features`, SHA-256 in hex of the original pixels).
+    """(example for `features`, SHA-256 in hex of the original pixels); side: images are squashed to it, 0: are not.
 
-    Files that need no change travel as they are, all others as lossless PNG.
+    Files that need no change travel as they are, all others as lossless PNG. Masks keep the photograph's full size:
+    training and metrics resize them by different rules.
     """
-    entry = loaded.entry
-    image, mask = squash_arrays(loaded.image, loaded.mask, side)
+    entry, mask = loaded.entry, loaded.mask
     facts = entry.facts()
     verdict = "unknown" if entry.defect == "" else "good" if entry.defect is None else "defective"
     example = {
-        "image": _encoded(loaded.data, loaded.image, image, entry.key),
+        "image": _encoded(loaded.data, loaded.image, side, entry.key),
         "mask": encode_png(np.zeros((1, 1), np.uint8) if mask is None else mask * 255),
         "has_mask": mask is not None,
         "label": verdict,
@@ -115,8 +114,8 @@ def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], str]:
         "viewpoint": entry.viewpoint,
         "captions": list(entry.captions),
         "more_images": [
-            _encoded(data, original, squash_arrays(original, None, side)[0], entry.key)
-            for data, original in zip(loaded.more_data, loaded.more_images, strict=True)
+            _encoded(data, image, side, entry.key)
+            for data, image in zip(loaded.more_data, loaded.more_images, strict=True)
         ],
         "exchanges": json.dumps([exchange_to_json(one) for one in entry.exchanges], ensure_ascii=False),
         "references": list(entry.references),
@@ -134,7 +133,7 @@ def features() -> Any:
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3)),
-            "mask": tfds.features.Image(shape=(None, None, 1)),  # nonzero: defective; one black pixel without a mask
+            "mask": tfds.features.Image(shape=(None, None, 1)),  # full size, nonzero: defective; else one pixel
             "has_mask": tfds.features.Scalar(np.bool_),
             "label": tfds.features.ClassLabel(names=list(LABELS)),
             "category": text(),
@@ -169,8 +168,9 @@ def _loaded(job: Job, shard: Shard, left_out: list[LeftOut]) -> Iterator[Loaded]
             left_out.append(LeftOut(entry.image, str(error).replace(f"{root}/", "")))
 
 
-def _encoded(data: bytes, original: np.ndarray, image: np.ndarray, name: str) -> bytes:
-    return data if image is original and stores_pixels_plainly(data, name) else encode_png(image)
+def _encoded(data: bytes, image: np.ndarray, side: int, name: str) -> bytes:
+    squashed = resize_square(image, side) if side else image
+    return data if squashed is image and stores_pixels_plainly(data, name) else encode_png(squashed)
 
 
 def _rename(aside: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""A preparation that is stopped at any point and started again ends with the bytes of an undisturbed one, whoever writes."""
+"""A preparation stopped anywhere and started again ends with the bytes of an undisturbed one, whoever writes."""
 
 import hashlib
 import random
@@ -46,7 +46,7 @@ def small_shards(monkeypatch):
 
 @pytest.fixture
 def source(tmp_path):
-    """Ten images of which one is broken, a mask of another size, a stray file, and words: four shards of three at most."""
+    """Ten images, one of them broken, a mask of another size, a stray file, and words: four shards of at most three."""
     drawn = trees.draw("folder", tmp_path / "parts")
     (tmp_path / "parts" / drawn.good).write_text("broken")
     trees.mask(tmp_path / "parts" / drawn.mask, high=20)

@@ -1,4 +1,4 @@
-"""Every published layout is read as it was published, and a damaged one is read as far as it goes, with every file told of."""
+"""Every published layout is read, and a damaged tree is read as far as it goes; every file left out is told of."""
 
 import json
 from pathlib import Path
@@ -33,9 +33,7 @@ def told(source: PreparedSource) -> dict[str, trees.Told]:
     found = {}
     for key, record in zip(source.keys, source.records, strict=True):
         kind = {None: "", False: None, True: record.kind}[record.defective]
-        found[key] = trees.Told(
-            record.category, record.split, kind, record.masked, record.viewpoint, record.exchanges
-        )
+        found[key] = trees.Told(record.category, record.split, kind, record.masked, record.viewpoint, record.exchanges)
     return found
 
 
@@ -54,6 +52,14 @@ def test_the_table_names_every_dataset_and_what_it_asks_for():
     assert set(trees.TREES) == set(DATASETS)
     for name, dataset in DATASETS.items():
         assert dataset.licence and (name == "folder" or (dataset.citation and dataset.page.startswith("http")))
+
+
+def test_the_page_about_data_shows_the_table():
+    page = (Path(__file__).resolve().parents[3] / "docs/data.md").read_text()
+    for name, dataset in DATASETS.items():
+        counts = ", ".join(f"{split} {count:,}".strip() for split, count in dataset.counts.items())
+        note = f" ({dataset.note})" if dataset.note else ""
+        assert name == "folder" or f"| {name} | {counts or '–'}{note} | {dataset.licence} | <{dataset.page}> |" in page
 
 
 @pytest.mark.parametrize("name", trees.TREES)
@@ -176,7 +182,7 @@ def test_stray_files_are_told_of_and_nothing_else_changes(name, tmp_path, out):
     [
         ("visa", "split_csv/1cls.csv", lambda text: text + "candle,later,normal,x.JPG,\n", "not a row of object"),
         ("visa", "split_csv/1cls.csv", lambda text: text + text.splitlines()[1] + "\n", "of this name already"),
-        ("real_iad", "realiad_jsons/usb.json", lambda text: text.replace('"category": "usb"', '"category": 3', 1), "not an item"),
+        ("real_iad", "realiad_jsons/usb.json", lambda text: text.replace('y": "usb"', 'y": 3', 1), "not an item"),
         ("real_iad", "realiad_jsons/other.json", lambda text: "{", "not JSON"),
         ("anomaly_instruct", "web.json", lambda text: text.replace("A phone.", "", 1), "turn 1 is not a answer"),
         ("anomaly_instruct", "web.json", lambda text: text.replace("What is", "<image><image><image>", 1), "3 marks"),

@@ -1,4 +1,4 @@
-"""Small datasets in their published layouts, drawn for tests: images of a few pixels, and what a reader should say of them."""
+"""Small datasets in their published layouts, drawn for tests, and what a reader should say of them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,11 @@ def draw_mvtec_loco(root: Path) -> Drawn:
             key = f"pushpins/test/{kind}/{number:03d}.png"
             image(root / key)
             for part in range(2):  # two defects, each with a grey value of its own
-                mask(root / f"pushpins/ground_truth/{kind}/{number:03d}/{part:03d}.png", 250 + part, slice(part, part + 1))
+                mask(
+                    root / f"pushpins/ground_truth/{kind}/{number:03d}/{part:03d}.png",
+                    250 + part,
+                    slice(part, part + 1),
+                )
             told[key] = Told("pushpins", "test", kind.replace("_", " "))
     bad = "pushpins/test/logical_anomalies/001.png"
     return Drawn(told, "pushpins/train/good/000.png", bad, "pushpins/ground_truth/logical_anomalies/001/001.png", bad)
@@ -199,9 +203,7 @@ def draw_eyecandies(root: Path) -> Drawn:
                 "Lollipop", name, "defect" if anomalous else None
             )
     bad = "Lollipop/test_public/data/01_image_5.png"
-    return Drawn(
-        told, "Lollipop/train/data/01_image_5.png", bad, "Lollipop/test_public/data/01_mask.png", bad, ignored
-    )
+    return Drawn(told, "Lollipop/train/data/01_image_5.png", bad, "Lollipop/test_public/data/01_mask.png", bad, ignored)
 
 
 def draw_kolektor_sdd(root: Path) -> Drawn:
@@ -297,7 +299,9 @@ def draw_mmad(root: Path) -> Drawn:
         told[key] = Told("bottle", "test", None if kind == "good" else "broken large", exchanges=2)
     (root / "mmad.json").write_text(json.dumps(index))
     bad = "DS-MVTec/bottle/image/broken_large/001.png"
-    return Drawn(told, "DS-MVTec/bottle/image/good/000.png", bad, "DS-MVTec/bottle/rbg_mask/broken_large/001_mask.png", bad)
+    return Drawn(
+        told, "DS-MVTec/bottle/image/good/000.png", bad, "DS-MVTec/bottle/rbg_mask/broken_large/001_mask.png", bad
+    )
 
 
 TREES: dict[str, Callable[[Path], Drawn]] = {

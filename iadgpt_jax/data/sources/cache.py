@@ -6,6 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+import numpy as np
+
 from iadgpt_jax.data.sources.sample import Sample
 
 DEFAULT_BYTES = 512 * 2**20
@@ -25,9 +27,8 @@ class SampleCache:
                 self._samples.move_to_end(index)
                 return self._samples[index]
         sample = load(index)
-        for array in (sample.image, sample.mask):
-            if array is not None:
-                array.flags.writeable = False
+        for array in _arrays(sample):
+            array.flags.writeable = False
         with self._lock:
             if index not in self._samples:
                 self._samples[index] = sample
@@ -51,4 +52,8 @@ class SampleCache:
 
 
 def _bytes_of(sample: Sample) -> int:
-    return sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
+    return sum(array.nbytes for array in _arrays(sample))
+
+
+def _arrays(sample: Sample) -> list[np.ndarray]:
+    return [array for array in (sample.image, sample.mask, *sample.more_images) if array is not None]

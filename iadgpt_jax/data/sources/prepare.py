@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 from iadgpt_jax.data.sources import plan as plans
 from iadgpt_jax.data.sources.datasets import DATASETS, Dataset
 from iadgpt_jax.data.sources.index import write_index
-from iadgpt_jax.data.sources.plan import SPLITS, Plan
+from iadgpt_jax.data.sources.plan import SPLITS, Plan, Shard
 from iadgpt_jax.data.sources.report import Report
 from iadgpt_jax.data.sources.runners import write_locally, write_with_beam
-from iadgpt_jax.data.sources.shards import DATA, ROWS, Job, ShardRows, features, is_written, read_rows
+from iadgpt_jax.data.sources.sample import Record
+from iadgpt_jax.data.sources.shards import DATA, ROWS, Job, features, is_written, read_rows
 from iadgpt_jax.data.sources.sheet import draw_sheet
 from iadgpt_jax.data.sources.tree import Tree
 from iadgpt_jax.data.sources.words import WORDS_FILE, Words
@@ -162,28 +164,33 @@ def _write_shards(job: Job, plan: Plan, runner: Runner, say: Callable[[str], Non
 
 
 def _finish(request: Request, job: Job, plan: Plan) -> Report:
-    """Everything that is made from all shards together: TFDS's description, index, report and sheet."""
-    folder = request.work / DATA
+    """Everything that is made from all shards together: TFDS's description, index, report and sheet.
+
+    The lists of rows are read twice, a shard at a time: a million rows never are in memory at once.
+    """
+    folder, dataset = request.work / DATA, DATASETS[request.dataset]
     for aside in folder.glob(".*"):  # what a killed process was writing
         aside.unlink()
-    lists = [read_rows(job, shard) for shard in plan.shards]
-    if not any(listed.rows for listed in lists):
-        raise InputError(f"no image of {request.source} can be read; the first: {lists[0].left_out[0].why}")
-    _write_tfds_info(folder, request.dataset, plan, lists, DATASETS[request.dataset])
-    write_index(folder, (row for listed in lists for row in listed.rows))
-    report = Report.make(
-        request.dataset,
-        DATASETS[request.dataset],
-        [record for listed in lists for record, _, _ in listed.rows],
-        [*plan.left_out, *(item for listed in lists for item in listed.left_out)],
-        whole=not request.categories,
-    )
+    sizes: dict[Shard, tuple[int, int]] = {}
+    records: Counter[Record] = Counter()
+    left_out = list(plan.left_out)
+    for shard in plan.shards:
+        listed = read_rows(job, shard)
+        sizes[shard] = (len(listed.rows), listed.size)
+        records.update(record for record, _, _ in listed.rows)
+        left_out += listed.left_out
+    if not records:
+        raise InputError(f"no image of {request.source} can be read; the first: {left_out[-1].why}")
+    _write_tfds_info(folder, request.dataset, dataset, sizes)
+    write_index(folder, (row for shard in plan.shards for row in read_rows(job, shard).rows))
+    report = Report.make(request.dataset, dataset, records, left_out, whole=not request.categories)
     (folder / SHEET_FILE).write_bytes(draw_sheet(folder))
     report.write(folder)  # last: a folder with a report is a whole dataset
     return report
 
 
-def _write_tfds_info(folder: Path, name: str, plan: Plan, lists: Sequence[ShardRows], dataset: Dataset) -> None:
+def _write_tfds_info(folder: Path, name: str, dataset: Dataset, sizes: dict[Shard, tuple[int, int]]) -> None:
+    """dataset_info.json and what goes with it. sizes: examples and their bytes of every shard, in order."""
     import tensorflow_datasets as tfds
 
     identity = tfds.core.DatasetIdentity(
@@ -200,16 +207,16 @@ def _write_tfds_info(folder: Path, name: str, plan: Plan, lists: Sequence[ShardR
     info.set_file_format("array_record")
     splits = []
     for split in SPLITS:
-        of_split = [listed for shard, listed in zip(plan.shards, lists, strict=True) if shard.split == split]
-        if any(listed.rows for listed in of_split):
+        of_split = [size for shard, size in sizes.items() if shard.split == split]
+        if sum(examples for examples, _ in of_split):
             template = tfds.core.ShardedFileTemplate(
                 dataset_name=name, data_dir=folder, split=split, filetype_suffix="array_record"
             )
             splits.append(
                 tfds.core.SplitInfo(
                     name=split,
-                    shard_lengths=[len(listed.rows) for listed in of_split],
-                    num_bytes=sum(listed.size for listed in of_split),
+                    shard_lengths=[examples for examples, _ in of_split],
+                    num_bytes=sum(size for _, size in of_split),
                     filename_template=template,
                 )
             )

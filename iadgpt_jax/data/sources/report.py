@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,32 +31,35 @@ class Report:
 
     @classmethod
     def make(
-        cls, name: str, dataset: Dataset, records: Sequence[Record], left_out: Iterable[LeftOut], whole: bool
+        cls, name: str, dataset: Dataset, records: Mapping[Record, int], left_out: Iterable[LeftOut], whole: bool
     ) -> Report:
-        """The report of a dataset. whole: all of it was asked for, so that counts should be the published ones."""
+        """The report of a dataset. records: how often there is each; whole: all of the dataset was asked for, so that
+        counts should be the published ones."""
         categories: dict[str, dict[str, Counter[str]]] = {}
-        for record in records:
+        splits: Counter[str] = Counter()
+        for record, count in records.items():
             verdict = {None: "unknown", True: "defective", False: "good"}[record.defective]
-            categories.setdefault(record.category, {}).setdefault(record.split, Counter())[verdict] += 1
+            categories.setdefault(record.category, {}).setdefault(record.split, Counter())[verdict] += count
+            splits[record.split] += count
         listed = [item.to_json() for item in left_out]
         return cls(
             {
                 "dataset": name,
-                "records": len(records),
+                "records": splits.total(),
                 "expected": dataset.total if whole else None,
-                "splits": dict(Counter(record.split for record in records)),
+                "splits": dict(splits),
                 "expected_splits": {split: count for split, count in dataset.counts.items() if split} if whole else {},
-                "without_mask": sum(bool(record.defective) and not record.masked for record in records),
-                "captioned": sum(record.captioned for record in records),
-                "exchanges": sum(record.exchanges for record in records),
+                "without_mask": sum(n for record, n in records.items() if record.defective and not record.masked),
+                "captioned": sum(n for record, n in records.items() if record.captioned),
+                "exchanges": sum(n * record.exchanges for record, n in records.items()),
                 "left_out_files": sum(item.get("count", 1) for item in listed),
                 "licence": dataset.licence,
                 "citation": dataset.citation,
                 "page": dataset.page,
                 "note": dataset.note,
                 "categories": {
-                    category: {split: dict(verdicts) for split, verdicts in splits.items()}
-                    for category, splits in categories.items()
+                    category: {split: dict(verdicts) for split, verdicts in by_split.items()}
+                    for category, by_split in categories.items()
                 },
                 "left_out": listed,
             }

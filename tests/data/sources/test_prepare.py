@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from iadgpt_jax.data.sources import plan, prepare, shards
 from iadgpt_jax.data.sources.prepare import Request, Runner
@@ -178,3 +180,21 @@ def test_a_killed_process_leaves_nothing_that_a_new_one_minds(source, tmp_path):
         subprocess.run(command(out, 1), cwd=ROOT, check=True, capture_output=True)
     assert contents(out) == contents(tmp_path / "whole")
     assert len(PreparedSource(out)) == 9 and not work.exists()
+
+
+def test_the_picture_sheet_has_a_row_for_every_category(source, tmp_path):
+    request = Request("folder", source, tmp_path / "out")
+    quietly(request)
+    sheet = np.asarray(Image.open(request.out / prepare.SHEET_FILE))
+    assert sheet.shape == (2 * (112 + 4), 150 + (12 + 2 * 4) + (12 + 4 * 4) + 8 * 112, 3)
+    outlined = (sheet[..., 0].astype(int) - sheet[..., 1] > 150).reshape(2, 116, -1).sum(axis=(1, 2))
+    assert (outlined > 50).all()  # both categories have a defect whose mask is drawn
+
+
+def test_a_shard_is_full_at_so_many_bytes_of_files(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "SHARD_BYTES", 1)  # every image alone
+    request = Request("folder", source, tmp_path / "out")
+    quietly(request)
+    assert len(list(request.out.glob("*.array_record-*"))) == 10
+    assert len(PreparedSource(request.out)) == 9  # one shard is empty: its image is broken
+    assert PreparedSource(request.out)[8].image.shape == (trees.HIGH, trees.WIDE, 3)

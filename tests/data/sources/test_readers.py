@@ -1,14 +1,17 @@
 """Every published layout is read, and a damaged tree is read as far as it goes; every file left out is told of."""
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from iadgpt_jax.data.sources.datasets import DATASETS
+from iadgpt_jax.data.sources.datasets import DATASETS, Dataset
+from iadgpt_jax.data.sources.entry import Entry
 from iadgpt_jax.data.sources.prepare import Request, prepare
 from iadgpt_jax.data.sources.prepared import PreparedSource
+from iadgpt_jax.data.sources.report import Report
 from tests.data.sources import trees
 
 MASKED = [name for name in trees.TREES if name not in ("anomaly_instruct", "visa_dr")]
@@ -39,13 +42,6 @@ def told(source: PreparedSource) -> dict[str, trees.Told]:
 
 def without(records: dict[str, trees.Told], *parts: str) -> dict[str, trees.Told]:
     return {key: one for key, one in records.items() if not any(part in key for part in parts)}
-
-
-def every_file_is_accounted_for(root: Path, name: str, values: dict, used: set[str]):
-    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    named = {item["path"] for item in values["left_out"]}
-    grouped = sum(item.get("count", 0) for item in values["left_out"])
-    assert len(files - used - named) == grouped, (files - used - named, values["left_out"])
 
 
 def test_the_table_names_every_dataset_and_what_it_asks_for():
@@ -242,3 +238,19 @@ def test_cameras_pair_references_with_queries(tmp_path, out):
 def _tail(path: str) -> str:
     """What the keys of an image have in common with its path."""
     return path.removeprefix("realiad_512/")
+
+
+def test_a_new_dataset_is_a_reader_and_a_line(tmp_path, out, monkeypatch):
+    def read(tree):  # as docs/data.md has it
+        tree.take("parts.csv")
+        for row in csv.DictReader(tree.path("parts.csv").open()):
+            yield Entry(row["file"], row["file"], row["part"], row["split"], row["defect"] or None)
+
+    trees.image(tmp_path / "parts/a.png")
+    trees.image(tmp_path / "parts/b.png")
+    (tmp_path / "parts/parts.csv").write_text("file,part,split,defect\na.png,bolt,train,\nb.png,bolt,test,rust\n")
+    monkeypatch.setitem(DATASETS, "parts_csv", Dataset(read, "ours", "me", {"train": 1, "test": 2}))
+    source, values = prepared("parts_csv", tmp_path / "parts", out)
+    assert [record.kind for record in source.records] == ["", "rust"] and source.records[1].defective
+    assert (values["records"], values["expected"]) == (2, 3)
+    assert list(Report(values).warnings())[0] == "test: 1 images, the publication counts 2"

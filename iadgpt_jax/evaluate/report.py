@@ -70,7 +70,7 @@ def write_report(
     """
     path = Path(path)
     rows = list(summary_rows) if summary_rows is not None else _default_rows(results)
-    said: dict[str, Any] = {
+    content: dict[str, Any] = {
         "title": title,
         "lede": lede,
         "stats": _stats(results),
@@ -81,7 +81,7 @@ def write_report(
         "categories": _categories(results),
         "sheet_caption": sheet_caption,
         "facts": facts or {},
-        "shown": SHOWN,
+        "open_cards": SHOWN,
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -90,11 +90,12 @@ def write_report(
     environment.filters |= {"value": _value, "spread": _spread}
     template = environment.get_template("report.html.jinja")
     for side, quality in _PICTURES:
-        shown = None
+        content["gallery"] = cards(gallery, side, quality)
+        content["sheet"] = None
         if sheet is not None:
             alt = sheet_caption or "picture sheet of the products"
-            shown = picture(sheet, alt, side=6 * side, quality=quality)
-        page = template.render(said, sheet=shown, gallery=cards(gallery, side, quality)).encode("utf-8")
+            content["sheet"] = picture(sheet, alt, side=6 * side, quality=quality)
+        page = template.render(content).encode("utf-8")
         if len(page) <= MAX_BYTES:
             break
     else:

@@ -1,4 +1,4 @@
-"""README.md stays true where a machine can tell: the files and flags it names exist."""
+"""README.md, CONTRIBUTING.md and docs/ stay true where a machine can tell: files, links and flags they name exist."""
 
 from __future__ import annotations
 
@@ -8,24 +8,72 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"python ((?:launch|tools)/\w+\.py)((?:[^\n]|(?<=\\)\n)*)", README)
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))}
+COMMANDS = sorted(
+    {
+        command
+        for text in PAGES.values()
+        for command in re.findall(r"python ((?:launch|tools)/[\w/]+\.py)((?:[^\n`]|(?<=\\)\n)*)", text)
+    }
+)
 
 
-def test_the_files_it_names_exist():
-    named = re.findall(r"\b(?:launch|tools|configs|iadgpt_jax)/(?!test_)[\w/]*(?:\.\w+)?", README)
-    assert len(named) > 30
-    missing = {name for name in named if not (ROOT / name).exists()}
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_the_files_a_page_names_exist(page):
+    named = re.findall(r"(?<![\w./-])(?:launch|tools|configs|tests|iadgpt_jax)/[\w/]*(?:\.\w+)?", PAGES[page])
+    missing = {name for name in named if "NAME" not in name and not (ROOT / name).exists()}
     assert not missing
 
 
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_the_links_of_a_page_lead_somewhere(page):
+    """Relative links name files of the repository; an anchor names a heading of its page."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page]):
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, target
+
+
+def test_every_page_of_docs_can_be_reached_from_the_readme():
+    reached, open_ = set(), ["README.md"]
+    while open_:
+        page = open_.pop()
+        reached.add(page)
+        for target in re.findall(r"\]\((?!https?:)([^)#]+\.md)", PAGES[page]):
+            name = str(((ROOT / page).parent / target).resolve().relative_to(ROOT))
+            open_ += [name] if name not in reached else []
+    assert reached == set(PAGES)
+
+
+def test_the_readme_stays_short():
+    assert len(PAGES["README.md"].splitlines()) <= 180
+
+
 @pytest.mark.parametrize("script, rest", COMMANDS, ids=[script for script, _ in COMMANDS])
-def test_the_flags_it_gives_are_those_of_the_command(script, rest):
+def test_the_flags_of_a_command_exist(script, rest):
     """Every --flag in a documented command stands in its script's text; --config.KEY in configs/."""
     code = (ROOT / script).read_text()
     configurations = "".join(path.read_text() for path in (ROOT / "configs").glob("*.py"))
-    for flag in re.findall(r"--([\w.]+)", rest):
+    for flag in re.findall(r"--([\w.]+)", rest.partition(" -- ")[0]):
         head, _, key = flag.partition(".")
-        assert f'"{head}"' in code or f'"--{head}"' in code
+        assert f'"{head}"' in code or f'"--{head}"' in code, f"--{flag}"
         for name in key.split(".") if key else ():
             assert re.search(rf"\b{name}\b", configurations), f"--{flag}"
+
+
+def test_no_file_cites_what_is_not_in_the_repository():
+    """Whoever clones the project can follow every reference in it."""
+    outside = re.compile(r"\b(?:DESIGN|FACTS|STYLE|SOURCES)\.md|\bissue #?\d")
+    kinds = {".py", ".md", ".html", ".sh", ".yaml", ".toml", ".sbatch", ".txt"}
+    parts = ("iadgpt_jax", "configs", "launch", "tools", "tests", "docs", "examples")
+    files = [*ROOT.glob("*"), *(path for part in parts for path in (ROOT / part).rglob("*"))]
+    found = [
+        f"{path.relative_to(ROOT)}: {match}"
+        for path in files
+        if path.is_file() and path.suffix in kinds and path != Path(__file__)
+        for match in outside.findall(path.read_text())
+    ]
+    assert not found

@@ -1,4 +1,4 @@
-"""absl's flags with a configuration file among them, their faults told in one line each."""
+"""absl's flags with a configuration file among them; every mistake is one line."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from iadgpt_jax.errors import InputError
 
 
 def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
-    """What is left of argv. `config` is the flag made by config_flags.DEFINE_config_file; where it is given, the
-    configuration is read here, for one that cannot be read says so at its first use.
+    """Parse argv into absl's flags; returns what is left over.
+
+    `config` is the flag made by config_flags.DEFINE_config_file. If it is given, its configuration is read here, so
+    that one that cannot be read is reported now and not at its first use.
 
     Raises:
-      InputError: a fault of the command line or of the configuration's name; it ends with `usage`.
+      InputError: a mistake in the command line or in the configuration's name or keys.
     """
     try:
         rest = flags.FLAGS(argv)
         if config.value is not None:
             config.value.stage  # noqa: B018
         return rest
-    except AttributeError as error:  # holds the KeyError whose message names the key, perhaps with a like one
+    except AttributeError as error:  # its argument is a KeyError that names the key and perhaps a similar one
         key = error.args[0].args[0] if error.args and isinstance(error.args[0], KeyError) else error
         raise InputError(f"no such configuration key: {key} (configs/common.py has them all)") from error
     except OSError as error:

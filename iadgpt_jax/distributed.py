@@ -1,10 +1,10 @@
-"""Several processes, one program: how a process finds its peers, what it stops for, and who speaks for all.
+"""Several processes, one program: how a process joins the others, how all stop together, and which one logs.
 
 Every host of a cluster runs the same command. `joined` finds out from the environment whether that command is one of
-several and joins them: TPU pods (GCE and GKE), Slurm and Open MPI are recognised by jax.distributed itself; the local
-launcher and the Kubernetes templates say it in three variables (JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES,
-JAX_PROCESS_ID). After that the program is the same as on one host: the mesh spans all devices, and each process reads
-its own share of data and weights.
+several, and joins the others: jax.distributed itself recognises TPU pods (GCE and GKE), Slurm and Open MPI; the local
+launcher and the Kubernetes templates set three variables (JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID).
+After that the program is the same as on one host: the mesh spans all devices, and each process loads its own share of
+the data and its own shards of the weights.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.platforms import TPU_FILES
 
 COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-# Seconds. A process that sends no heartbeat for so long is dead: all others end, with a message that names it. One
-# whose connections broke with it (killed, crashed) is noticed at its peers' next collective already.
-HEARTBEAT = 30
-MEETING = 600  # for all processes to come up: hosts of a cluster boot and pull images at their own pace
-PATIENCE = 20  # after which a process says whom it waits for
-PARTING = 60  # for all processes to reach the end
+# Seconds. A process without a heartbeat for this long counts as dead: all others end with a message that names it. A
+# process that was killed or crashed closes its connections, so the others notice at their next collective already.
+HEARTBEAT_TIMEOUT = 30
+START_TIMEOUT = 600  # for all processes to start: hosts of a cluster boot and pull images at different speeds
+START_NOTICE = 20  # after this long a process says what it is waiting for
+SHUTDOWN_TIMEOUT = 60  # for all processes to reach the end
 
-Cluster = Literal["named", "slurm", "mpi", "tpu"]
+Cluster = Literal["variables", "slurm", "mpi", "tpu"]
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """`with joined():` around a program that may be one of several processes, before it asks JAX for devices.
 
-    A process of several that fails says why and ends at once, for its peers wait for it and must hear of it: an orderly
-    end would wait for them in turn.
+    When one of several processes fails, it prints the error and exits at once. JAX's orderly shutdown would wait for
+    the other processes, while they wait for this one in a collective.
     """
     start()
     try:
         yield
     except SystemExit:
-        raise  # all of them were asked to stop
+        raise  # all processes were asked to stop
     except BaseException:
         if not jax.distributed.is_initialized():
             raise
@@ -69,39 +69,42 @@ def start() -> None:
     """Join the other processes, if there are any.
 
     Raises:
-      InputError: the variables that name the processes are incomplete.
+      InputError: only some of the three variables are set, or their values make no sense.
     """
     environment = dict(os.environ)
-    cluster = cluster_of(environment, tpu_chips_here())
+    cluster = cluster_of(environment, has_tpu_chips())
     if cluster is None:
         return
     arguments: dict = {}
     where = "the first host"
-    if cluster == "named":
-        where, processes, process = named_process(environment)
+    if cluster == "variables":
+        where, processes, process = process_from_variables(environment)
         if processes == 1:
             return
         arguments = dict(coordinator_address=where, num_processes=processes, process_id=process)
-        arguments["cluster_detection_method"] = "deactivate"  # the variables say it all
-    elif cluster == "slurm" and (gpus := gpus_of_the_one_task(environment)):
+        arguments["cluster_detection_method"] = "deactivate"  # nothing is left to detect
+    elif cluster == "slurm" and (gpus := gpus_of_single_task(environment)):
         arguments["local_device_ids"] = gpus
-    line = f"waiting for the other processes at {where}, {MEETING} s at most: start all of them, with a way to it"
-    patience = threading.Timer(PATIENCE, print, (line,), {"file": sys.stderr, "flush": True})
-    patience.daemon = True
-    patience.start()  # JAX itself waits in silence, and aborts the process when nobody came
+    line = (
+        f"waiting up to {START_TIMEOUT} s for the other processes at {where}: start all of them, and make sure that "
+        "they can reach it"
+    )
+    notice = threading.Timer(START_NOTICE, print, (line,), {"file": sys.stderr, "flush": True})
+    notice.daemon = True
+    notice.start()  # JAX itself waits without a word, and aborts the process when its time is up
     jax.distributed.initialize(
         **arguments,
-        initialization_timeout=MEETING,
-        heartbeat_timeout_seconds=HEARTBEAT,
-        shutdown_timeout_seconds=PARTING,
+        initialization_timeout=START_TIMEOUT,
+        heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+        shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
     )
-    patience.cancel()
+    notice.cancel()
 
 
 def cluster_of(environment: Mapping[str, str], tpu: bool) -> Cluster | None:
-    """Which kind of job this process is one of; None: it is alone. tpu: whether this host has TPU chips for JAX."""
+    """How this process is started together with others; None: it is alone. tpu: whether JAX can use TPU chips here."""
     if any(name in environment for name in (PROCESSES, PROCESS)):
-        return "named"
+        return "variables"
     if int(environment.get("SLURM_NTASKS", 1)) > 1 and {"SLURM_PROCID", "SLURM_STEP_NODELIST"} <= environment.keys():
         return "slurm"
     if int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1 and "OMPI_MCA_orte_hnp_uri" in environment:
@@ -109,63 +112,67 @@ def cluster_of(environment: Mapping[str, str], tpu: bool) -> Cluster | None:
     platforms = environment.get("JAX_PLATFORMS", "")
     if tpu and (not platforms or "tpu" in platforms.split(",")):
         hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
-        # Told to ask no metadata server and given no hosts, a process is alone.
+        # A process that knows no hosts and must not ask the metadata server for them is alone.
         return "tpu" if hosts or "TPU_SKIP_MDS_QUERY" not in environment else None
     return None
 
 
-def named_process(environment: Mapping[str, str]) -> tuple[str, int, int]:
-    """(address of process 0, number of processes, which one this is) as launch/local.py says them."""
-    lacking = [name for name in (COORDINATOR, PROCESSES, PROCESS) if not environment.get(name)]
-    if lacking:
+def process_from_variables(environment: Mapping[str, str]) -> tuple[str, int, int]:
+    """(address of process 0, number of processes, number of this one) from the three variables.
+
+    Raises:
+      InputError: a variable is missing, no whole number, or out of range.
+    """
+    missing = [name for name in (COORDINATOR, PROCESSES, PROCESS) if not environment.get(name)]
+    if missing:
         raise InputError(
-            f"{lacking[0]} is not set, but others of its kind are: set {COORDINATOR}=HOST:PORT, {PROCESSES} and "
+            f"{missing[0]} is not set, although others of the three are: set {COORDINATOR}=HOST:PORT, {PROCESSES} and "
             f"{PROCESS}, or none of them"
         )
     try:
         processes, process = int(environment[PROCESSES]), int(environment[PROCESS])
     except ValueError as error:
-        raise InputError(f"{PROCESSES} and {PROCESS} are whole numbers ({error})") from error
+        raise InputError(f"{PROCESSES} and {PROCESS} must be whole numbers ({error})") from error
     if not 0 <= process < processes:
-        raise InputError(f"{PROCESS}={process} is none of {PROCESSES}={processes}: count from 0")
+        raise InputError(f"{PROCESS}={process} is not below {PROCESSES}={processes}: processes are counted from 0")
     return environment[COORDINATOR], processes, process
 
 
-def gpus_of_the_one_task(environment: Mapping[str, str]) -> list[int]:
-    """All GPUs of a Slurm node that runs a single task; [] where each task has its own (JAX then takes one each)."""
+def gpus_of_single_task(environment: Mapping[str, str]) -> list[int]:
+    """All GPUs of a Slurm node that runs a single task; [] where a node runs several (JAX then gives each its own)."""
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE", ""))
     if not re.fullmatch(r"1(\(x\d+\))?", tasks):
         return []
     return list(range(int(environment.get("SLURM_GPUS_ON_NODE") or 0)))
 
 
-def tpu_chips_here() -> bool:
-    """Whether this host has TPU chips and the library to drive them."""
+def has_tpu_chips() -> bool:
+    """Whether this host has TPU chips and libtpu, which drives them."""
     return any(map(glob.glob, TPU_FILES)) and bool(importlib.util.find_spec("libtpu"))
 
 
-def speaks() -> bool:
-    """Whether this process is the one that logs and writes what all share."""
+def is_main_process() -> bool:
+    """Whether this is process 0, the one that logs and writes the files all processes share."""
     return jax.process_index() == 0
 
 
 def compiled_together(function, *arguments):
-    """The jitted `function`, in several processes compiled for these arguments and returned once all are so far.
+    """The jitted `function`. With several processes: compiled for these arguments, and returned once all have done so.
 
-    Compiling takes minutes, and not equally long everywhere, while a first collective on CPUs waits half a minute for
-    its slowest member.
+    Compiling takes minutes, and differs between processes, while a first collective on CPUs waits only half a minute
+    for the slowest process.
     """
     if not jax.distributed.is_initialized():
         return function
     from orbax.checkpoint import multihost
 
     compiled = function.lower(*arguments).compile()
-    multihost.get_barrier_sync_fn()(key="compiled", timeout_ms=1000 * MEETING)
+    multihost.get_barrier_sync_fn()(key="compiled", timeout_ms=1000 * START_TIMEOUT)
     return compiled
 
 
 class SilentLog:
-    """In the place of a train.log.TrainLog where a process does not speak."""
+    """Stands in for train.log.TrainLog in processes that do not log."""
 
     def step(self, *_) -> None:
         pass
@@ -178,11 +185,12 @@ class SilentLog:
 
 
 class StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a question the loop asks after each step; a second one stops at once.
+    """Catches the first Ctrl-C or SIGTERM, so that the loop can ask after each step whether to stop. A second one stops
+    at once.
 
-    Of several processes each may get the signal at another moment, or only one of them: all stop after the same step,
-    which JAX's coordination service agrees on (multihost_utils.reached_preemption_sync_point). It listens for SIGTERM
-    itself, so that Ctrl-C is passed on to it as one.
+    Several processes may get the signal at different moments, or only one of them gets it. All stop after the same
+    step, on which JAX's coordination service agrees (multihost_utils.reached_preemption_sync_point). The service
+    listens for SIGTERM itself; Ctrl-C is passed on to it as a SIGTERM.
     """
 
     def __init__(self):

@@ -1,6 +1,6 @@
-"""What a command says when its input is at fault: one line that names the thing, the place and the remedy.
+"""How commands report faulty input: one line that says what is wrong, where, and what to do.
 
-Only `InputError` is shown that way. Everything else is a bug and keeps its traceback.
+Only `InputError` is reported that way. Everything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 
 
 class InputError(Exception):
-    """The input is at fault: a path, a file, a flag or a configuration value. The message is one line:
-    what is wrong, where, and what to do about it."""
+    """A path, a file, a flag or a configuration value is wrong. The message is one line: what is wrong, where, and what
+    to do about it."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose faults are InputErrors, so a mistyped flag is one line too."""
+    """An ArgumentParser that raises InputError, so that a mistyped flag is one line too."""
 
     def error(self, message: str):
         raise InputError(f"{message}; see --help")

@@ -1,16 +1,16 @@
-"""Model FLOPs of a training or scoring step: what the mathematics needs, by formula, whatever was compiled.
+"""Model FLOPs of a training or scoring step: what the mathematics needs, by formula, independent of what was compiled.
 
-A matrix product of [m, k] by [k, n] is 2·m·k·n; everything else is left out, as in the published counts (PaLM's
-appendix B, MaxText). On top of "6 · parameters · tokens" this one counts attention by visible pairs (causal, and
-laned rows by their lanes, so shared references count once), the ViT's window and full attention, vocabulary
-logits at targets only, map rows, and a backward pass that skips what nothing trained asks for. Recomputation
-(rematerialisation, a fused kernel's second look at its logits) is not counted: it is not progress.
+A matrix product of [m, k] by [k, n] costs 2·m·k·n; everything else is left out, as in the published counts (PaLM's
+appendix B, MaxText). Unlike "6 · parameters · tokens" this counts attention by visible pairs (causal; in laned rows
+lane by lane, so shared references count once), the ViT's window and full attention, vocabulary logits at targets
+only, and keyword rows, and it leaves out the gradients that frozen parameters make unnecessary. Recomputation
+(rematerialisation, or logits that a fused kernel computes again) is not counted, because it is no useful work.
 
     per_step = step_flops(model_config, row_shape(config), config.rows, frozen=config.frozen)
     mfu = per_step / seconds_per_step / (devices * peak_flops(jax.devices()[0].device_kind))
 
-Rows count at capacity, as if every slot were filled; pass `pairs` where the instances of a row are known to see
-less than all of it.
+Rows are counted as if every slot were filled. Pass `pairs` where it is known how much of a row its instances attend
+to.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 
 
 class Shape(Protocol):
-    """The static sizes of a row, as data/pack.RowShape has them."""
+    """The static sizes of a row: the fields of data/pack.RowShape used here."""
 
     slots: int
     images: int
@@ -70,10 +70,10 @@ def score_flops(config: ModelConfig, shape: Shape, rows: int, *, pairs: float | 
 
 
 def query_flops(config: ModelConfig, shape: Shape, queries: int, prefix: int, *, pairs: float | None = None) -> float:
-    """Model FLOPs of scoring queries, each in a lane of its own (`shape`: one image), against `prefix` slots of
-    references that were read before and cost nothing any more.
+    """Model FLOPs of scoring queries, each in a lane of its own (`shape`: one image), against `prefix` slots of cached
+    references, whose own cost is not counted.
 
-    pairs: visible ones per lane; default: all of the prefix, and causally the lane.
+    pairs: visible pairs per lane; default: the whole prefix, and the lane causally.
     """
     if pairs is None:
         pairs = shape.slots * prefix + visible_pairs(shape)
@@ -84,14 +84,14 @@ def query_flops(config: ModelConfig, shape: Shape, queries: int, prefix: int, *,
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Peak dense bfloat16 FLOP/s of a JAX device by its `device_kind`; None where nobody publishes one (a CPU)."""
+    """Peak dense bfloat16 FLOP/s of a JAX device by its `device_kind`; None where none is published (a CPU)."""
     chip = find_chip(device_kind)
     return chip.flops if chip else None
 
 
 def visible_pairs(shape: Shape) -> float:
-    """(query, key) pairs per row when it is full: causal over a flat row; in a laned one every lane sees the prefix
-    and, causally, itself."""
+    """(query, key) pairs of a full row: causal over a flat row; in a laned one every lane attends to the prefix and,
+    causally, to itself."""
     if shape.lanes is None:
         return shape.slots * (shape.slots + 1) / 2
     prefix = shape.lanes.prefix
@@ -105,13 +105,13 @@ def train_parts(
     """FLOPs of a training step by part of the model. Arguments as in `step_flops`."""
     forward = _forward(config, shape, rows, shape.targets, maps, pairs)
     trains = _trains(frozen)
-    # A part computes gradients of its inputs if anything trains before it or, its norms and biases, inside it.
+    # A part needs gradients with respect to its inputs if anything before it trains, or its own norms and biases.
     tower = trains("vision/patch_embed") or trains("vision/groups/window/block/mlp/up/kernel")
     gates = config.taps and trains("vision/fusion/gates")
     merger = trains("vision/merger/fc1/kernel")
-    seen = tower or gates or merger or trains("language/embedding")
+    decoder_inputs = tower or gates or merger or trains("language/embedding")
     layers = trains("language/groups/plain/mlp/up/kernel")
-    after = seen or layers
+    after = decoder_inputs or layers
     head = trains("language/embedding" if config.language.tied else "language/head")
 
     def part(name: str, inputs: bool, weights: bool, products: int = 1) -> Part:

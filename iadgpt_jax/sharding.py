@@ -20,9 +20,9 @@ AXES = ("data", "fsdp", "tensor")
 
 
 def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh over all devices, or those given; one size may be -1 for "the rest".
+    """A mesh over all devices, or those given; one size may be -1: as many as are left.
 
-    Slices of TPUs, which only the data-center network joins, lie along data, so that nothing but gradients crosses it.
+    Several TPU slices are arranged along data, so that only gradients cross the data-center network between them.
 
     Raises:
       InputError: the sizes do not multiply to the number of devices, or data does not divide by the slices.
@@ -39,7 +39,7 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     if devices[0].platform != "tpu":
         return jax.make_mesh(sizes, AXES, axis_types=automatic, devices=devices)
     slices = len({getattr(device, "slice_index", 0) for device in devices})
-    if slices == 1:  # 32 of 8 × 8 chips: an axis may take part of a torus dimension
+    if slices == 1:  # splitting allowed, because 32 of 8 × 8 chips need a part of a torus dimension
         grid = create_device_mesh(sizes, devices, allow_split_physical_axes=True)
         return Mesh(grid, AXES, axis_types=automatic)
     if sizes[0] % slices:
@@ -53,11 +53,11 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
 
 
 def mesh_of_this_machine(fsdp: int = 1) -> Mesh | None:
-    """All accelerators of this process, `fsdp` of them sharing one copy of the parameters; None: one device needs no
-    mesh. On CPUs, whose devices are pretended, `fsdp` of them.
+    """A mesh of all accelerators of this process, in which groups of `fsdp` devices shard one copy of the parameters.
+    None: there is one device, which needs no mesh. On a CPU, whose devices are fake, only `fsdp` of them are used.
 
     Raises:
-      InputError: there are not so many devices, or they do not divide.
+      InputError: there are fewer devices than `fsdp`, or their number does not divide by it.
     """
     devices = jax.local_devices()
     if fsdp < 1 or fsdp > len(devices):
@@ -96,20 +96,21 @@ class ShardingRules:
             if size % parts(mesh, names):
                 raise InputError(
                     f"logical axis {logical!r} of size {size} does not divide by {parts(mesh, names)} ({names}): "
-                    "choose a smaller config.mesh for it"
+                    "choose smaller axes in config.mesh"
                 )
         return NamedSharding(mesh, spec)
 
 
 def parts(mesh: Mesh, names: str | tuple[str, ...] | None) -> int:
-    """Into how many parts these mesh axes split a dimension."""
+    """The number of shards into which these mesh axes split a dimension."""
     return int(np.prod([mesh.shape[n] for n in ((names,) if isinstance(names, str) else names or ())]))
 
 
 @dataclass(frozen=True)
 class ActivationSharding:
-    """Pins activations to the mesh. Left alone, the compiler may split an activation along its width, as the parameters
-    it meets are split, and send activations around in every layer; pinned by rows, parameters travel instead.
+    """Constrains the sharding of activations. Without it the compiler may shard an activation along its width, like the
+    parameters it is multiplied with, and send activations between devices in every layer. Sharded by rows,
+    activations stay where they are and parameters are gathered instead.
 
     Without a mesh, or on one device, it changes nothing.
     """
@@ -118,8 +119,8 @@ class ActivationSharding:
     rules: ShardingRules = ShardingRules()
 
     def __call__(self, x, *axes: str | None):
-        """x with its leading dimensions along these logical axes (default: rows) and the others whole. Dimensions that
-        do not divide stay as they are: a part of a batch may have fewer rows than devices."""
+        """x with its leading dimensions sharded along these logical axes (default: "batch"), the others not. If a
+        dimension does not divide, x is returned as it is: a part of a batch may have fewer rows than devices."""
         if self.mesh is None or self.mesh.size == 1:
             return x
         axes = axes or ("batch",)
@@ -130,24 +131,25 @@ class ActivationSharding:
 
 
 def tree_shardings(mesh: Mesh, rules: ShardingRules, axes, shapes):
-    """Shardings for a tree of logical axes (tuples) and a like tree of arrays or ShapeDtypeStructs."""
+    """Shardings for a tree of logical axes (tuples) and a tree of arrays or ShapeDtypeStructs of the same structure."""
     return jax.tree.map(
         lambda axis, leaf: rules.sharding(mesh, axis, leaf.shape), axes, shapes, is_leaf=lambda x: isinstance(x, tuple)
     )
 
 
 def rows_sharding(mesh: Mesh, rules: ShardingRules) -> NamedSharding:
-    """How a batch's arrays split over their first axis."""
+    """How the arrays of a batch are sharded: along their first axis, by rows."""
     return NamedSharding(mesh, PartitionSpec(rules.batch))
 
 
 def row_share(sharding: NamedSharding, rows: int) -> tuple[int, int]:
-    """(which share, of how many equal ones) of a batch's `rows` this process has to bring, under `rows_sharding`.
+    """(number of this process's share, number of shares): which of a batch's `rows` this process loads.
 
-    A process brings what its devices hold. Where tensor parallelism spans processes, those that hold the same rows
-    bring the same share.
+    A process loads the rows that its devices hold. Where tensor parallelism spans processes, those that hold the same
+    rows load the same share. Shares are equal.
+
     Raises:
-      InputError: the rows do not divide by the devices that split them, or not by processes.
+      InputError: the rows do not divide by data × fsdp, or processes would hold unequal or overlapping shares.
     """
     split = int(np.prod([sharding.mesh.shape[name] for name in sharding.spec[0] or ()]))
     if rows % split:
@@ -158,8 +160,8 @@ def row_share(sharding: NamedSharding, rows: int) -> tuple[int, int]:
     shares = sorted({tuple(sorted(parts)) for parts in held.values()})
     if sum(map(len, shares)) != split or len(set(map(len, shares))) > 1:
         raise InputError(
-            f"config.mesh splits rows {split}-fold across the borders of {len(held)} processes: choose tensor so that "
-            "it divides the devices of a process, or is a multiple of them"
+            f"config.mesh splits the rows into {split} shards that {len(held)} processes cannot share evenly: choose "
+            "config.mesh.tensor so that it divides the devices of a process, or is a multiple of them"
         )
     return shares.index(tuple(sorted(held[jax.process_index()]))), len(shares)
 

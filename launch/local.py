@@ -1,10 +1,10 @@
-"""A job of several processes on one machine, each with fake CPU devices of its own: for development.
+"""Run several processes on one machine, each with its own fake CPU devices: for development.
 
     python launch/local.py --processes=2 --devices=4 -- launch/train.py --config=configs/stage3.py:tiny --workdir=DIR …
 
-Process 0 writes as if it ran alone; lines of the others begin with their number. A process that fails ends the job
-within seconds, and the error names it; the same command goes on from the last checkpoint. Ctrl-C and SIGTERM reach all;
-a second one ends them at once.
+Process 0 prints as if it ran alone; lines of the others begin with their number. If a process fails, the job ends
+within seconds with an error that names it; the same command goes on from the last checkpoint. Ctrl-C and SIGTERM are
+passed on to all processes; a second one ends them at once.
 """
 
 import os
@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from iadgpt_jax.distributed import COORDINATOR, PROCESS, PROCESSES
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 
-GRACE = 5.0  # seconds between asking the others to end and ending them
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit statuses of processes that were asked to stop and saved
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL for the other processes when one has failed
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # exit statuses of processes that saved when asked to stop
 
 
 @clear_errors()
 def main(arguments: list[str] | None = None) -> int:
-    """Run the job to its end. Returns its exit status: 0, or that of the first process that failed."""
+    """Run the job. Returns its exit status: 0, or that of the first process that failed."""
     flags, command = parse(sys.argv[1:] if arguments is None else arguments)
     job = Job(command, flags.processes, flags.devices)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -38,32 +38,32 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Job:
-    """The processes of one job, from their start to their end."""
+    """The processes of one job. Starts them; `wait` waits for their end."""
 
     def __init__(self, command: list[str], processes: int, devices: int):
-        self.asked = False  # whether a signal was passed on
+        self.asked = False  # to stop: whether a signal was passed on
         self.ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         address = f"localhost:{free_port()}"
-        self.children = [self._begin(command, process, processes, devices, address) for process in range(processes)]
+        self.children = [self._start(command, process, processes, devices, address) for process in range(processes)]
         for process, child in enumerate(self.children):
             threading.Thread(target=lambda p=process, c=child: self.ended.put((p, c.wait())), daemon=True).start()
 
-    def _begin(self, command, process: int, processes: int, devices: int, address: str) -> subprocess.Popen:
-        quoted = None if process == 0 else subprocess.PIPE
+    def _start(self, command, process: int, processes: int, devices: int, address: str) -> subprocess.Popen:
+        output = None if process == 0 else subprocess.PIPE
         child = subprocess.Popen(
             [sys.executable, *command],
             env=environment(process, processes, devices, address),
             stdin=subprocess.DEVNULL,
-            stdout=quoted,
-            stderr=subprocess.STDOUT if quoted else None,
-            start_new_session=True,  # a terminal's Ctrl-C comes to this launcher alone, which passes it on
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,  # so that the terminal sends Ctrl-C to this launcher alone, which passes it on
         )
-        if quoted:
-            threading.Thread(target=quote, args=(child.stdout, process), daemon=True).start()
+        if output:
+            threading.Thread(target=print_numbered, args=(child.stdout, process), daemon=True).start()
         return child
 
     def stop(self, number: int) -> None:
-        """Pass a signal on to all that still run; the second time, end them at once."""
+        """Pass a signal on to the processes that still run; the second time, kill them."""
         number = signal.SIGKILL if self.asked else number
         self.asked = True
         for child in self.children:
@@ -71,7 +71,7 @@ class Job:
                 child.send_signal(number)
 
     def wait(self) -> int:
-        """Until all have ended by themselves, or one failed and the others were ended."""
+        """Wait until all processes have ended, or one has failed and the others were stopped; the exit status."""
         first = 0
         for _ in self.children:
             process, status = self.ended.get()
@@ -84,7 +84,7 @@ class Job:
         others = [child for child in self.children if child.poll() is None]
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"failed with exit status {status}"
         if status == -signal.SIGABRT:
-            how += " (so JAX ends a process that has lost another one; its message above says which)"
+            how += " (JAX aborts a process that has lost contact with another; its message above says which)"
         name = f"process {process} of {len(self.children)} (pid {self.children[process].pid})"
         print(f"error: {name} {how}; ending the {len(others)} still running. "
               "The same command goes on from the last checkpoint", file=sys.stderr, flush=True)  # fmt: skip
@@ -101,7 +101,7 @@ class Job:
 
 
 def environment(process: int, processes: int, devices: int, address: str) -> dict[str, str]:
-    """What tells a process which one it is, and how many devices to pretend."""
+    """The environment of one process: its number, how to find the others, and how many fake devices to make."""
     flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))
     return os.environ | {
         COORDINATOR: address,
@@ -113,11 +113,12 @@ def environment(process: int, processes: int, devices: int, address: str) -> dic
 
 
 def exit_status(status: int) -> int:
-    """subprocess's return code as a shell reports it."""
+    """subprocess's return code as a shell reports it: 128 + the signal."""
     return 128 - status if status < 0 else status
 
 
-def quote(stream, process: int) -> None:
+def print_numbered(stream, process: int) -> None:
+    """Copy a process's output to standard error, each line with its number in front."""
     for line in stream:
         sys.stderr.buffer.write(b"[%d] " % process + line)
         sys.stderr.buffer.flush()

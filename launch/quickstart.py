@@ -1,8 +1,8 @@
-"""IADGPT's whole life, small: three stages of training, evaluation with controls, an export, and a report.
+"""All of IADGPT in small: three stages of training, evaluation with controls, an export, and a report.
 
     python launch/quickstart.py --workdir=workdir/quickstart --seed=0
 
-Everything is procedural, so it needs no data and no weights. Stopped, the same command goes on where it was.
+Its products are procedural, so it needs no data and no weights. After a stop the same command goes on where it was.
 """
 
 import argparse
@@ -30,7 +30,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", default="workdir/quickstart", help="results go here (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of products, weights and draws (default %(default)s)")
-    parser.add_argument("--steps_scale", type=float, default=1.0, help="scales every stage's steps, for a quick look")
+    parser.add_argument(
+        "--steps_scale", type=float, default=1.0, help="multiplies every stage's steps, for a quick look"
+    )
     return parser.parse_args(arguments)
 
 
@@ -45,7 +47,7 @@ def main() -> None:
         raise InputError(f"cannot make {workdir} ({error.strerror}): choose another --workdir") from error
     say(f"quickstart in {workdir}, seed {args.seed}")
 
-    # ---- Products: training ones, and ones never trained on ----
+    # ---- Products to train on, and held-out products ----
     from iadgpt_jax.progress import Meter, progress
 
     source = open_source("procedural", side=None, seed=args.seed)
@@ -53,7 +55,7 @@ def main() -> None:
     source.prepare(workers=2, progress=Meter("photographing training products", "categories"))
     held_out.prepare(workers=2, progress=Meter("photographing held-out products", "categories"))
 
-    # ---- Three stages, the last one finished with the paper's maps ----
+    # ---- Three stages, and the finish with the paper's maps ----
     from launch.train import quiet, train
 
     quiet()
@@ -120,7 +122,7 @@ def say(line: str) -> None:
 
 
 def curves(stage: Path) -> dict[str, list[float]]:
-    """Columns of a stage's metrics.jsonl."""
+    """The columns of a stage's metrics.jsonl."""
     rows = [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
     names = [key for key in rows[0] if all(key in row for row in rows)]
     return {name: [row[name] for row in rows] for name in names}

@@ -30,7 +30,7 @@ from iadgpt_jax.data.mixture import build
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, joined, speaks
+from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, is_main_process, joined
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import entry, model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
@@ -97,7 +97,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     else:
         info = {"stage": config.stage, "image_side": config.image_side, "config": json_config(config)}
         info |= model_of(model_config).record(config)
-        if speaks():
+        if is_main_process():
             write_model_files(workdir, model_config, tokenizer, info)
         state = training.fresh(params)
     del params  # so that only the state keeps them in memory
@@ -107,7 +107,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     step_function = training.step
     compiled, profile = Recompilations(step_function.__name__), Profile(workdir, **config.profile)
     log = SilentLog()
-    if speaks():
+    if is_main_process():
         log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every, speed, compiled)
     stop = StopSignals()
     stream = batches.iterate(first, config.steps, threads=config.loader_threads)
@@ -182,7 +182,7 @@ def json_config(config: ml_collections.ConfigDict) -> dict:
 
 
 def say(line: str) -> None:
-    if speaks():
+    if is_main_process():
         print(line, file=sys.stderr)
 
 

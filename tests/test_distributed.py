@@ -5,12 +5,12 @@ from __future__ import annotations
 import jax
 import pytest
 
-from iadgpt_jax.distributed import cluster_of, gpus_of_the_one_task, named_process
+from iadgpt_jax.distributed import cluster_of, gpus_of_single_task, process_from_variables
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share, rows_sharding
 
 SRUN = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_STEP_NODELIST": "n[1-4]", "SLURM_STEP_TASKS_PER_NODE": "1(x4)"}
-NAMED = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
+VARIABLES = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 GKE = {"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}
 
 
@@ -18,8 +18,8 @@ GKE = {"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}
     ("environment", "tpu", "cluster"),
     [
         ({}, False, None),
-        (NAMED, False, "named"),
-        (NAMED | GKE, True, "named"),
+        (VARIABLES, False, "variables"),
+        (VARIABLES | GKE, True, "variables"),
         (SRUN, False, "slurm"),
         (SRUN | {"SLURM_NTASKS": "1"}, False, None),
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, False, None),  # the batch script itself, outside of srun
@@ -35,23 +35,23 @@ def test_the_environment_tells_what_a_process_belongs_to(environment, tpu, clust
     assert cluster_of(environment, tpu) == cluster
 
 
-def test_a_process_is_named_in_three_variables_or_none():
-    assert named_process(NAMED) == ("host:1", 2, 1)
-    for lacking in NAMED:
-        with pytest.raises(InputError, match=f"{lacking} is not set"):
-            named_process({name: value for name, value in NAMED.items() if name != lacking})
-    with pytest.raises(InputError, match="JAX_PROCESS_ID=2 is none of JAX_NUM_PROCESSES=2"):
-        named_process(NAMED | {"JAX_PROCESS_ID": "2"})
+def test_a_process_has_all_three_variables_or_none():
+    assert process_from_variables(VARIABLES) == ("host:1", 2, 1)
+    for missing in VARIABLES:
+        with pytest.raises(InputError, match=f"{missing} is not set"):
+            process_from_variables({name: value for name, value in VARIABLES.items() if name != missing})
+    with pytest.raises(InputError, match="JAX_PROCESS_ID=2 is not below JAX_NUM_PROCESSES=2"):
+        process_from_variables(VARIABLES | {"JAX_PROCESS_ID": "2"})
     with pytest.raises(InputError, match="whole numbers"):
-        named_process(NAMED | {"JAX_PROCESS_ID": "one"})
+        process_from_variables(VARIABLES | {"JAX_PROCESS_ID": "one"})
 
 
 def test_the_one_task_of_a_slurm_node_takes_all_its_gpus():
     gpus = {"SLURM_GPUS_ON_NODE": "8"}
-    assert gpus_of_the_one_task(SRUN | gpus) == list(range(8))
-    assert gpus_of_the_one_task(SRUN | gpus | {"SLURM_STEP_TASKS_PER_NODE": "8(x4)"}) == []
-    assert gpus_of_the_one_task(SRUN | gpus | {"SLURM_STEP_TASKS_PER_NODE": "11"}) == []
-    assert gpus_of_the_one_task(SRUN) == []
+    assert gpus_of_single_task(SRUN | gpus) == list(range(8))
+    assert gpus_of_single_task(SRUN | gpus | {"SLURM_STEP_TASKS_PER_NODE": "8(x4)"}) == []
+    assert gpus_of_single_task(SRUN | gpus | {"SLURM_STEP_TASKS_PER_NODE": "11"}) == []
+    assert gpus_of_single_task(SRUN) == []
 
 
 class Spread:
@@ -75,7 +75,7 @@ class Spread:
         ((1, 4, 2), [0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 1, 2, 2, 3, 3]),  # tensor spans two processes
         ((1, 2, 4), [0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 1, 1]),
         ((1, 1, 8), [0, 0, 0, 0, 1, 1, 1, 1], [0, 0]),  # all hold all rows
-        ((4, 1, 2), [0, 0, 1, 1, 0, 0, 1, 1], [0, 1]),  # rows of one process need not lie side by side
+        ((4, 1, 2), [0, 0, 1, 1, 0, 0, 1, 1], [0, 1]),  # rows of one process need not be neighbours
     ],
 )
 def test_every_row_is_brought_by_those_that_hold_it(monkeypatch, mesh, owners, shares):
@@ -89,7 +89,7 @@ def test_every_row_is_brought_by_those_that_hold_it(monkeypatch, mesh, owners, s
 def test_rows_that_cannot_be_shared_are_input_errors():
     with pytest.raises(InputError, match="6 rows do not divide by 4"):
         row_share(rows_sharding(make_mesh(2, 2, 2), ShardingRules()), 6)
-    with pytest.raises(InputError, match="across the borders of 3 processes"):
+    with pytest.raises(InputError, match="that 3 processes cannot share evenly"):
         row_share(Spread(1, 4, 2, [0, 0, 0, 1, 1, 1, 2, 2]), 8)
 
 

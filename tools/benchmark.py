@@ -1,14 +1,14 @@
-"""Measure this package beside transformers + torch: same machine, same weights, same work, alternating runs.
+"""Compare the speed of this package with transformers + torch: same machine, weights and work, alternating runs.
 
     python tools/benchmark.py NAME [--size=bench|tiny|3b|7b] [--repeats=N] [--out=FILE]
 
-NAME: train, train_shared, score, generate, loader, import, or all (of these). First it is shown that both sides compute
-the same. A ratio says how many times faster ours is. Runs on a CPU, and on a GPU where JAX and torch both see one.
+NAME: train, train_shared, score, generate, loader, import, or all (of these). Before anything is timed, the outputs of
+both sides are compared. The ratio says how many times faster ours is. Runs on a CPU, or on a GPU that both JAX and
+torch can use.
 
-Three more measure this package alone: sharing (a training step with shared references against the same queries as
-prompts of their own) and caching (scoring with the references kept against references in every prompt) are ours
-against ours; curves is how a training step's time and memory grow (it draws a picture beside --out).
-docs/benchmarks.md tells more.
+Three more names measure this package alone. sharing: a training step with shared references, against the same queries
+as separate prompts. caching: scoring with cached references, against references in every prompt. curves: how a training
+step's time and memory grow; draws a picture next to --out. See docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 
 NAMES = ("train", "train_shared", "score", "generate", "loader", "import")
-WITHIN = ("sharing", "caching")  # both sides are ours
+WITHIN = ("sharing", "caching")  # these compare two ways of ours
 SIZES = ("tiny", "bench", "3b", "7b")
-# Huge pages, and what is freed is kept: a step takes gigabytes anew, which the system would empty page by page.
+# Huge pages, and freed memory stays with the process: a step allocates gigabytes, which the kernel would otherwise zero
+# page by page every time.
 MALLOC = "glibc.malloc." + ":glibc.malloc.".join(("hugetlb=1", "arena_max=1", "mmap_max=0", f"trim_threshold={2**34}"))
 
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"measuring {flags.name} at size {flags.size}, {flags.repeats} alternating runs each")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         if flags.name == "curves":
-            result = grow(flags, Path(directory))
+            result = measure_curves(flags, Path(directory))
         else:
             result = compare(flags, Path(directory))
     if flags.out:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare(flags: argparse.Namespace, directory: Path) -> dict:
-    """The record of one measurement, or of all: then the first level holds what they share."""
+    """The record of one measurement. For "all": a list of records under "results", with what they share above it."""
     from tools.benchmarks.measure import machine, measure, table, versions
     from tools.benchmarks.pair import Pair
 
@@ -69,27 +70,28 @@ def compare(flags: argparse.Namespace, directory: Path) -> dict:
 
 
 def prepare(name: str):
-    """What makes the measurement of a name; only its own libraries are imported."""
+    """The function that makes the measurement of this name. Imports only what that measurement needs."""
     if name in ("train", "train_shared"):
         from tools.benchmarks import train
 
         return getattr(train, name)
     if name == "score":
-        from tools.benchmarks.score import score as of
+        from tools.benchmarks.score import score as function
     elif name == "generate":
-        from tools.benchmarks.generate import generate as of
+        from tools.benchmarks.generate import generate as function
     elif name == "loader":
-        from tools.benchmarks.loader import loader as of
+        from tools.benchmarks.loader import loader as function
     elif name == "sharing":
-        from tools.benchmarks.sharing import sharing as of
+        from tools.benchmarks.sharing import sharing as function
     elif name == "caching":
-        from tools.benchmarks.caching import caching as of
+        from tools.benchmarks.caching import caching as function
     else:
-        from tools.benchmarks.weights import weights as of
-    return of
+        from tools.benchmarks.weights import weights as function
+    return function
 
 
-def grow(flags: argparse.Namespace, directory: Path) -> dict:
+def measure_curves(flags: argparse.Namespace, directory: Path) -> dict:
+    """The points of `curves`, and their picture next to --out."""
     from tools.benchmarks.curves import curves, draw
     from tools.benchmarks.pair import Pair
 
@@ -113,13 +115,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FILE", help="the result as JSON")
     flags = parser.parse_args(arguments)
     if flags.repeats < 1:
-        raise InputError(f"--repeats={flags.repeats}: measure at least once")
+        raise InputError(f"--repeats={flags.repeats}: choose at least 1")
     return flags
 
 
-def settle() -> None:
-    """What must stand in the environment before libraries start, the same for both sides: malloc's settings, which
-    a process can only get by starting anew, and GPU memory taken as needed, so that two libraries fit one GPU."""
+def set_environment() -> None:
+    """Set environment variables that libraries read when they start, the same for both sides: GPU memory allocated as
+    needed, so that two libraries fit one GPU, and malloc's settings, for which the process has to restart itself."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
@@ -127,5 +129,5 @@ def settle() -> None:
 
 
 if __name__ == "__main__":
-    settle()
+    set_environment()
     main()

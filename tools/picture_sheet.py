@@ -25,21 +25,21 @@ _GOOD, _BAD = 3, 4  # pictures per row
 
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture, a little faded, with the mask's contour drawn on it: uint8[H, W, 3]."""
+    """The picture, slightly faded, with the mask's outline drawn on it: uint8[H, W, 3]."""
     contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     faded = cv2.addWeighted(image, 0.75, np.full_like(image, 255), 0.25, 0)
     return cv2.drawContours(faded, contours, -1, _OUTLINE, 1, cv2.LINE_AA)
 
 
 def label(text: str, width: int, height: int) -> np.ndarray:
-    """Dark words on paper, left and middle: uint8[height, width, 3]."""
+    """Dark text on white, left-aligned, centred vertically: uint8[height, width, 3]."""
     paper = np.full((height, width, 3), _PAPER, np.uint8)
     at = (4, height // 2 + 4)
     return cv2.putText(paper, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)
 
 
 def row(factory: Factory, category: int) -> np.ndarray:
-    """The family's name, good examples, then defective ones each beside its outline."""
+    """The family's name, good examples, then defective ones, each followed by its outlined copy."""
     first = category * (factory.normal + factory.defective)
     cells = [factory[first + j].image for j in range(_GOOD)]
     for j in range(_BAD):

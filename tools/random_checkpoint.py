@@ -1,10 +1,10 @@
-"""A checkpoint of any published shape with random values, in hub layout: for measuring and testing conversions.
+"""Write a checkpoint of any published shape with random values, in the hub's layout: to measure and test conversions.
 
     python tools/random_checkpoint.py --size=7b --out=DIR --tokenizer=DIR
     python tools/convert_hf.py roundtrip --hf=DIR --work=DIR
 
-The same seed gives the same bytes. Values are spread like fresh weights (about ±.02; norms about 1), so nothing
-overflows; they mean nothing. --tokenizer is a directory with the tokenizer.json of Qwen2.5-VL; size tiny has its own.
+The same seed gives the same bytes. Values are as large as fresh weights (about ±.02; norms about 1), so that nothing
+overflows. --tokenizer is a directory with the tokenizer.json of Qwen2.5-VL; size tiny has its own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_tokenizer(flags.tokenizer, aside)
             write_weights(config, aside, np.dtype(EXPORT_DTYPES[flags.dtype]), flags.seed, flags.shard_bytes)
             values = hf_config_from_model(config, flags.dtype)
-            if config.tokens == SpecialTokens():  # as published: what config.json has no field for is Qwen's
+            if config.tokens == SpecialTokens():  # the published ids, which need no field of ours in config.json
                 del values["iadgpt"]
             for name, content in (
                 ("config.json", values), ("generation_config.json", generation_config(config)),
@@ -79,7 +79,7 @@ def write_tokenizer(source: Path | None, target: Path) -> None:
 
 
 def write_weights(config: ModelConfig, directory: Path, dtype: np.dtype, seed: int, shard_bytes: int) -> None:
-    """Every tensor of the configuration, a piece at a time, each from a generator of its own."""
+    """Write every tensor of the configuration, a piece at a time, each from its own random generator."""
     rows = entries(config)
     shapes = {row.name: row.axes.hf_shape for row in rows}
     targets = create_shards(directory, shapes, dict.fromkeys(shapes, dtype), shard_bytes)

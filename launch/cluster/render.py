@@ -1,4 +1,4 @@
-"""A job file for a cluster, from a template beside this script: checked, printed, and handed in.
+"""Make a job file for a cluster from a template in this folder, check it, and submit it.
 
     python launch/cluster/render.py slurm --name=stage3 --nodes=4 --gpus=8 --config=configs/stage3.py:7b \
         --workdir=/shared/stage3 --dry_run -- --config.init_from=/shared/qwen7b --config.source=/shared/parts
@@ -7,9 +7,9 @@
     python launch/cluster/render.py xpk --topology=v5p:2x2x4 --cluster=CLUSTER --image=IMAGE …
     python launch/cluster/render.py gce --topology=v5p:2x2x4 --tpu=NAME --zone=ZONE …
 
---dry_run checks and prints; without it the file is written beside the workdir's name (--out) and submitted with sbatch,
-kubectl apply, or bash. The configuration is read with its overrides (after --), and its mesh and rows are held against
-the devices asked for, so that a job does not wait in a queue for nothing.
+--dry_run checks and prints. Without it the file is written to --out (default: named after the job) and submitted with
+sbatch, kubectl apply, or bash. The configuration is read with its overrides (after --), and its mesh and rows are
+compared with the devices asked for, so that a job that cannot run is refused before it waits in a queue.
 """
 
 import argparse
@@ -37,8 +37,8 @@ ROOT = HERE.parents[1]
 
 @dataclass(frozen=True)
 class Tpu:
-    """gke: its nodeSelector's value. slice_name: what xpk calls a slice, with {} for cores × chips. devices: JAX's per
-    chip. Hosts of slices with more than one host have four chips each."""
+    """gke: value of GKE's nodeSelector. slice_name: xpk's name of a slice, {} being cores × chips. cores: per chip.
+    devices: JAX devices per chip. A host of a slice with several hosts has four chips."""
 
     gke: str
     slice_name: str
@@ -58,7 +58,7 @@ CHIPS_PER_HOST = 4
 
 @dataclass(frozen=True)
 class Kind:
-    """file: the template. submit: the command that takes the rendered file. flags: what it needs beyond the common
+    """file: the template. submit: the command that submits the rendered file. flags: those it has besides the common
     ones."""
 
     file: str
@@ -74,17 +74,17 @@ KINDS = {
     "xpk": Kind("xpk.sh", ("bash",), ("topology", "slices", "image", "cluster")),
     "gce": Kind("gce.sh", ("bash",), ("topology", "slices", "tpu", "zone", "environment")),
 }
-OPTIONS = {  # flag -> (type, default or None where it must be given, help)
+OPTIONS = {  # flag -> (type, default or None where it is required, help)
     "nodes": (int, None, "hosts"),
     "gpus": (int, None, "GPUs of each host"),
     "time": (str, "24:00:00", "Slurm's time limit"),
     "partition": (str, "", "Slurm's partition"),
     "cpus": (int, 32, "CPU cores of each host, for loading data"),
-    "environment": (str, ".venv", "virtual environment to activate there"),
+    "environment": (str, ".venv", "virtual environment to activate on the hosts"),
     "topology": (str, None, f"KIND:SHAPE as in launch/compile.py; kinds: {', '.join(TPUS)}"),
     "slices": (int, 1, "TPU slices"),
     "image": (str, None, "container image with the project at --project"),
-    "claim": (str, None, "persistent volume claim that all hosts write, mounted at --mount"),
+    "claim": (str, None, "persistent volume claim that all hosts can write, mounted at --mount"),
     "mount": (str, "/shared", "where the claim is mounted"),
     "cluster": (str, None, "xpk's cluster"),
     "tpu": (str, None, "name of the TPU"),
@@ -110,12 +110,12 @@ def main(arguments: list[str] | None = None) -> None:
     out = flags.out or Path(f"{flags.name}{Path(kind.file).suffix}")
     out.write_text(rendered)
     if shutil.which(kind.submit[0]) is None:
-        raise InputError(f"wrote {out}, but there is no {kind.submit[0]} here: submit it where there is one")
+        raise InputError(f"wrote {out}, but this machine has no {kind.submit[0]}: submit it where there is one")
     sys.exit(subprocess.run([*kind.submit, str(out)]).returncode)
 
 
 def hardware(values: dict) -> dict:
-    """processes, devices and, for TPUs, what the templates say of a slice."""
+    """The number of processes and devices and, for TPUs, the templates' values for a slice."""
     if "nodes" in values:
         return dict(processes=values["nodes"], devices=values["nodes"] * values["gpus"])
     name, _, shape = values["topology"].partition(":")
@@ -123,7 +123,9 @@ def hardware(values: dict) -> dict:
         raise InputError(f"--topology={values['topology']}: write KIND:SHAPE like v5p:2x2x4; kinds: {', '.join(TPUS)}")
     tpu, chips = TPUS[name], math.prod(int(side) for side in shape.split("x"))
     if chips > CHIPS_PER_HOST and chips % CHIPS_PER_HOST:
-        raise InputError(f"--topology={values['topology']} has {chips} chips, but hosts have {CHIPS_PER_HOST} each")
+        raise InputError(
+            f"--topology={values['topology']} has {chips} chips, which hosts of {CHIPS_PER_HOST} cannot make up"
+        )
     hosts = -(-chips // CHIPS_PER_HOST)
     return dict(
         processes=hosts * values["slices"],
@@ -137,7 +139,8 @@ def hardware(values: dict) -> dict:
 
 
 def command_of(flags: argparse.Namespace, overrides: list[str]) -> dict[str, str]:
-    """The training command as shell words, as one quoted shell word with its folder, and as a YAML list."""
+    """The training command in three forms: shell words, one quoted shell word that first enters the project's folder,
+    and a YAML list."""
     words = ["python", "launch/train.py", f"--config={flags.config}", f"--workdir={flags.workdir}", *overrides]
     line = f"cd {shlex.quote(flags.project)} && "
     if flags.kind == "gce":
@@ -148,23 +151,24 @@ def command_of(flags: argparse.Namespace, overrides: list[str]) -> dict[str, str
 
 
 def check_values(values: dict, workdir: str) -> None:
-    """Names a scheduler takes, and numbers that make sense."""
+    """Refuse names that a scheduler does not accept, numbers out of range, and a workdir outside the volume."""
     for name in ("name", "claim", "cluster", "tpu", "zone", "partition"):
         text = values.get(name)
         if text and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?" if name != "partition" else r"[\w-]+", text):
             raise InputError(f"--{name}={text}: at most 48 lower-case letters, digits and dashes, like stage3-7b")
     for name in ("nodes", "gpus", "slices", "cpus", "restarts"):
         if values.get(name, 1) < (0 if name == "restarts" else 1):
-            raise InputError(f"--{name}={values[name]}: it is at least {0 if name == 'restarts' else 1}")
+            raise InputError(f"--{name}={values[name]}: choose at least {0 if name == 'restarts' else 1}")
     for name in ("image", "mount", "project", "environment"):
         if re.search(r"\s", values.get(name, "")):
             raise InputError(f"--{name}={values[name]}: no spaces")
     if "mount" in values and not Path(workdir).is_relative_to(values["mount"]):
-        raise InputError(f"--workdir={workdir} is lost with its pod: put it under --mount={values['mount']}")
+        raise InputError(f"--workdir={workdir} would be lost with its pod: put it under --mount={values['mount']}")
 
 
 def check_training(config: str, overrides: list[str], devices: int, processes: int) -> None:
-    """Read the configuration with its overrides; its mesh has to cover the devices and its rows to divide by them."""
+    """Read the configuration with its overrides; refuse a mesh that does not cover the devices, and rows or instances
+    that do not divide."""
     path, _, size = config.partition(":")
     if not (ROOT / path).is_file():
         raise InputError(f"no configuration {path}; write --config=configs/stageN.py:SIZE")
@@ -175,7 +179,7 @@ def check_training(config: str, overrides: list[str], devices: int, processes: i
     for word in overrides:
         match = re.fullmatch(r"--config\.([\w.]+)=(.*)", word)
         if not match:
-            raise InputError(f"after -- stand overrides like --config.KEY=VALUE, not {word}")
+            raise InputError(f"after -- write overrides like --config.KEY=VALUE, not {word}")
         set_value(settings, *match.groups())
     mesh = [settings.mesh[axis] for axis in ("data", "fsdp", "tensor")]
     known = math.prod(side for side in mesh if side != -1)
@@ -202,7 +206,7 @@ def set_value(settings, key: str, text: str) -> None:
     try:
         settings[last] = type(old)(text) if isinstance(old, int | float) and not isinstance(old, bool) else text
     except (ValueError, TypeError) as error:
-        raise InputError(f"--config.{key}={text} is no {type(old).__name__}") from error
+        raise InputError(f"--config.{key}={text} is not a valid {type(old).__name__}") from error
 
 
 def render(file: str, values: dict) -> str:
@@ -215,7 +219,7 @@ def render(file: str, values: dict) -> str:
 
 
 def check_rendered(file: str, text: str) -> None:
-    """Syntax, as far as it can be told here: YAML and the fields a JobSet must have, or shell."""
+    """Check what needs no scheduler: the shell's syntax, or YAML and the fields a JobSet must have."""
     if not file.endswith(".yaml"):
         done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
         if done.returncode:
@@ -230,7 +234,7 @@ def check_rendered(file: str, text: str) -> None:
     except (yaml.YAMLError, KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{file} does not render to a JobSet ({str(error)[:200]}); check the names") from error
     if not complete:
-        raise InputError(f"{file} does not render to a whole JobSet; check the names")
+        raise InputError(f"{file} renders to an incomplete JobSet; check the names")
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -240,11 +244,13 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         one = kinds.add_parser(name)
         one.add_argument("--name", default="iadgpt", help="of the job")
         one.add_argument("--config", required=True, metavar="configs/stageN.py:SIZE")
-        one.add_argument("--workdir", required=True, metavar="DIR", help="as every host sees it")
-        one.add_argument("--project", default="/iadgpt_jax", metavar="DIR", help="where this project lies there")
-        one.add_argument("--restarts", type=int, default=10, help="after failures, where the scheduler counts them")
+        one.add_argument("--workdir", required=True, metavar="DIR", help="path on the hosts, the same on all of them")
+        one.add_argument("--project", default="/iadgpt_jax", metavar="DIR", help="this project's folder on the hosts")
+        one.add_argument(
+            "--restarts", type=int, default=10, help="at most so many after failures, where the scheduler counts them"
+        )
         one.add_argument("--dry_run", action="store_true", help="check and print, submit nothing")
-        one.add_argument("--out", type=Path, metavar="FILE", help="where the file goes that is submitted")
+        one.add_argument("--out", type=Path, metavar="FILE", help="where to write the job file")
         for flag in kind.flags:
             type_, default, text = OPTIONS[flag]
             one.add_argument(f"--{flag}", type=type_, default=default, required=default is None, help=text)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# TPU slices of a GKE cluster by way of xpk, which writes the JobSet itself. --restart-on-user-code-failure restarts after
-# a failure of any host; training goes on from its last checkpoint.
+# TPU slices of a GKE cluster through xpk, which writes the JobSet itself. --restart-on-user-code-failure restarts the job
+# when any host fails; training then goes on from the last checkpoint.
 
 set -euo pipefail
 xpk workload create \

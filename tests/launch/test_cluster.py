@@ -64,7 +64,7 @@ def test_a_slice_of_tpus_has_a_pod_per_host_and_its_chips(capsys):
 
 def test_pods_of_gpus_are_named_as_the_program_reads_it(capsys):
     """The three variables of iadgpt_jax/distributed.py; pod 0 under the host name that JobSet gives it."""
-    from iadgpt_jax.distributed import named_process
+    from iadgpt_jax.distributed import process_from_variables
 
     (job,) = yaml.safe_load(rendered(capsys, "jobset_gpu"))["spec"]["replicatedJobs"]
     spec = job["template"]["spec"]
@@ -72,7 +72,7 @@ def test_pods_of_gpus_are_named_as_the_program_reads_it(capsys):
     index = variables["JAX_PROCESS_ID"]["valueFrom"]["fieldRef"]["fieldPath"]
     assert index == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     values = {name: entry.get("value", "3") for name, entry in variables.items()}
-    assert named_process(values) == ("stage3-node-0-0.stage3:8482", 4, 3)
+    assert process_from_variables(values) == ("stage3-node-0-0.stage3:8482", 4, 3)
     assert spec["completionMode"] == "Indexed" and spec["parallelism"] == spec["completions"] == 4
 
 
@@ -82,10 +82,10 @@ def test_pods_of_gpus_are_named_as_the_program_reads_it(capsys):
         ("slurm", ["--nodes=3"], [], "divide by the 24 devices"),
         ("slurm", [], ["--config.mesh.fsdp=5"], "does not cover 32 devices"),
         ("slurm", [], ["--config.mesh.fsd=5"], "no such configuration key: mesh.fsd"),
-        ("slurm", [], ["--config.rows=many"], "--config.rows=many is no int"),
+        ("slurm", [], ["--config.rows=many"], "--config.rows=many is not a valid int"),
         ("slurm", [], ["--steps=5"], "overrides like --config.KEY=VALUE, not --steps=5"),
         ("slurm", ["--config=configs/stage9.py"], [], "no configuration configs/stage9.py"),
-        ("slurm", ["--nodes=0"], [], "--nodes=0: it is at least 1"),
+        ("slurm", ["--nodes=0"], [], "--nodes=0: choose at least 1"),
         ("jobset_tpu", ["--topology=v5p"], [], "write KIND:SHAPE"),
         ("jobset_tpu", ["--topology=v9:2x2"], [], "kinds: v4, v5e"),
         ("jobset_tpu", ["--name=Stage_3"], [], "lower-case letters"),

@@ -1,5 +1,4 @@
-"""Measurements beside transformers + torch: one file per thing measured; tools/benchmark.py runs them.
+"""Speed compared with transformers + torch: one file for each thing measured; tools/benchmark.py runs them.
 
-Both sides hold the same weights and read the same images and tokens, and a measurement begins by showing that their
-outputs agree.
+Both sides have the same weights and get the same images and tokens. Their outputs are compared before they are timed.
 """

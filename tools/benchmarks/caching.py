@@ -1,5 +1,5 @@
-"""caching: what keeping the references is worth in scoring. Both sides are ours: the category of `score` against a
-prefix read once, and whole prompts, each with its references.
+"""caching: how much the KV cache of the references speeds up scoring. Both sides are ours: the queries of `score`
+against one cached prefix, and as whole prompts, each with its references.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tools.benchmarks.measure import Measurement, interleaved
 from tools.benchmarks.pair import Pair
 from tools.benchmarks.score import QUERIES, REFERENCES, cached_scores
 
-AT_ONCE = (1, 4)  # prompts in a batch; the faster counts
+BATCHES = (1, 4)  # prompts in a batch; the faster one counts
 
 
 def caching(pair: Pair) -> Measurement:
@@ -31,7 +31,7 @@ def caching(pair: Pair) -> Measurement:
             jax.device_put(pack(encodeds[at : at + size], size, shape, pair.config.vision).rows)
             for at in range(0, QUERIES, size)
         ]
-        for size in AT_ONCE
+        for size in BATCHES
     }
 
     def whole(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,17 +42,17 @@ def caching(pair: Pair) -> Measurement:
     def cached() -> tuple[np.ndarray, np.ndarray]:
         return cached_scores(scorer, references, queries)
 
-    kept = cached()
+    scored = cached()
     agreement = {
         what: (float(np.abs(mine - other).max()), 2e-2 if pair.on_gpu else 1e-5)
-        for what, mine, other in zip(("scores", "maps"), kept, whole(AT_ONCE[0]), strict=True)
+        for what, mine, other in zip(("scores", "maps"), scored, whole(BATCHES[0]), strict=True)
     }
     seconds = {size: min(runs) for size, runs in interleaved({n: lambda n=n: whole(n) for n in batches}, 1).items()}
     best = min(seconds, key=seconds.get)
     return Measurement(
         name="caching", unit="ms per query", pieces=QUERIES, ours=cached, peer=lambda: whole(best), agreement=agreement,
         work=f"scores and maps of {QUERIES} queries of one category against {REFERENCES} references of {pair.side} "
-        f"pixels, twice by ours: references read once, or in every prompt of {shape.slots} tokens, {best} at a time, "
-        "laid out beforehand",
+        f"pixels, both sides ours: references cached, or in every prompt of {shape.slots} tokens, batches of {best}, "
+        "encoded beforehand",
         target=None, sides=("cached", "whole"),
     )  # fmt: skip

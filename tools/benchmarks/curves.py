@@ -1,8 +1,8 @@
 """curves: how time and memory of a training step grow with sequence length, images per row, shots and compression.
 
-One thing is varied at a time, from a stage-3 row of one category. A point is the fastest of its runs: what a size
-costs, without the seconds that the system now and then takes to find large pages. Memory is what XLA reserves for the
-step: arguments and temporaries.
+One thing varies at a time, starting from a stage-3 row of one category. A point is the fastest of its runs, because
+single runs are now and then slowed by seconds while the kernel looks for large pages. Memory is what XLA reserves for
+the step: arguments and temporaries.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IMAGES = (2, 4, 8, 16)
 SHOTS = (1, 2, 4, 8)
 RATIOS = (1.0, 0.4, 0.2, 0.1, 0.05)
 QUERIES, REFERENCES = 6, 4
-MOST = 16  # photographs of any point
+MOST_PHOTOGRAPHS = 16  # in any point
 
 AXES = {
     "length": "decoder slots, 2 images",
@@ -59,20 +59,21 @@ def curves(pair: Pair, repeats: int, say: Callable[[str], None]) -> dict:
 
 
 def points(pair: Pair) -> Iterator[tuple[str, float, Instance]]:
-    one = pair.photographs(MOST)
+    """(axis, value on it, the instance to train on) of every point."""
+    pictures = pair.photographs(MOST_PHOTOGRAPHS)
     for length in LENGTHS:
-        bare = pair.encoder(inspection(one[:1], one[1:2])).slots
-        yield "length", length, inspection(one[:1], one[1:2], longer=length - bare)
+        bare = pair.encoder(inspection(pictures[:1], pictures[1:2])).slots
+        yield "length", length, inspection(pictures[:1], pictures[1:2], longer=length - bare)
     for images in IMAGES:
-        yield "images", images, inspection(one[: images - 1], one[images - 1 : images])
+        yield "images", images, inspection(pictures[: images - 1], pictures[images - 1 : images])
     for shots in SHOTS:
-        yield "shots", shots, inspection(one[:shots], one[shots : shots + QUERIES])
+        yield "shots", shots, inspection(pictures[:shots], pictures[shots : shots + QUERIES])
     for ratio in RATIOS:
-        yield "ratio", ratio, inspection(one[:REFERENCES], one[REFERENCES : REFERENCES + QUERIES], ratio)
+        yield "ratio", ratio, inspection(pictures[:REFERENCES], pictures[REFERENCES : REFERENCES + QUERIES], ratio)
 
 
 def inspection(references, queries, ratio: float = 1.0, longer: int = 0) -> Instance:
-    """Answered queries that see all references, their question about `longer` tokens longer than it is."""
+    """Queries with answers, each attending to all references; `longer` adds about so many tokens to the question."""
     question = prompts.DETECT + "!" * longer
     mask = np.zeros(queries[0].shape[:2], np.uint8)
     turn = Turn(question, prompts.NORMAL_ANSWER)
@@ -81,7 +82,7 @@ def inspection(references, queries, ratio: float = 1.0, longer: int = 0) -> Inst
 
 
 def draw(result: dict, file: Path) -> None:
-    """One picture: a panel per axis, time left and memory right."""
+    """One picture: a panel for each axis of `AXES`, time on the left scale and memory on the right."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -14,7 +14,7 @@ from tools.benchmarks.pair import Pair
 from tools.benchmarks.prompts_torch import Prompt, batch_of
 
 ANSWERS, NEW = 4, 64
-NEVER = -1  # stops no answer, so that both sides write all of them
+NEVER = -1  # an end token that never occurs, so that both sides generate all NEW tokens
 
 
 def generate(pair: Pair) -> Measurement:
@@ -25,7 +25,7 @@ def generate(pair: Pair) -> Measurement:
         asked.append(Prompt(pair.encoder(Instance("explain", (block,), (reference,))), [reference, query]))
     generator = Generator(pair.model, pair.compute_params, (NEVER,))
     peer, batch = pair.peer("sdpa"), batch_of(asked, pair.config, pair.device)
-    peer.generation_config.eos_token_id = None  # the model's own would stand in for the None below
+    peer.generation_config.eos_token_id = None  # otherwise it would replace the None below
     how = GenerationConfig(max_new_tokens=NEW, do_sample=False, eos_token_id=None, pad_token_id=0)
     length = batch.inputs["input_ids"].shape[1]
 
@@ -39,9 +39,9 @@ def generate(pair: Pair) -> Measurement:
     different = int((ours() != theirs()).sum())
     return Measurement(
         name="generate", unit="ms per token", pieces=ANSWERS * NEW, ours=ours, peer=theirs,
-        # In bfloat16 two nearly equal logits change places, and the words after them with it.
+        # In bfloat16 two nearly equal logits can change places, and everything generated after them changes, too.
         agreement={"tokens": (float(different), ANSWERS * NEW if pair.on_gpu else 0.0)},
         work=f"{ANSWERS} answers of {NEW} tokens in one batch, prompts of {length} tokens with two photographs of "
-        f"{pair.side} pixels, reading them included",
+        f"{pair.side} pixels, prefill included",
         target=1.0,
     )  # fmt: skip

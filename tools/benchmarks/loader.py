@@ -1,7 +1,7 @@
-"""loader: photographs from files to what the vision tower takes, ours in threads, the peer's in as many processes.
+"""loader: from photograph files to the vision tower's input, ours in threads, the peer's in as many processes.
 
-Files are JPEGs of the side images are trained at, as prepare_data.py --side writes a dataset once. Ours hands on uint8
-patches, which the device normalises; transformers' processor hands on float32 ones, both temporal slices.
+Files are JPEGs at the size of training, as tools/prepare_data.py --side writes them. Ours yields uint8 patches, which
+the device normalises; transformers' processor yields float32 patches in two temporal slices.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def loader(pair: Pair) -> Measurement:
     paths = write_photographs(pair, side)
     batches = [paths[at : at + BATCH] for at in range(0, PHOTOGRAPHS, BATCH)]
 
-    def read(batch: list[str]) -> np.ndarray:
+    def load(batch: list[str]) -> np.ndarray:
         return np.stack([to_patches(resize_square(read_image(path), side), vision) for path in batch])
 
     def ours() -> np.ndarray:
-        for laid in prefetch(read, batches, ahead=2 * cores, threads=cores):
-            last = laid
+        for patches in prefetch(load, batches, ahead=2 * cores, threads=cores):
+            last = patches
         return last
 
     processor = Qwen2VLImageProcessorPil(patch_size=vision.patch, merge_size=vision.merge)
@@ -65,8 +65,8 @@ def write_photographs(pair: Pair, side: int) -> list[str]:
 
 
 def as_processed(patches: np.ndarray, vision: VisionConfig, side: int) -> np.ndarray:
-    """uint8[B, P, 3·patch²] in window order -> float32[B·P, 3·2·patch²] as the peer has them: normalised, units in
-    raster order, each patch twice."""
+    """uint8[B, P, 3·patch²] in window order -> float32[B·P, 3·2·patch²] in the peer's layout: normalised, merged tokens
+    in raster order, each patch twice."""
     units, merge, windows = vision.window_units, vision.merge, side // vision.window
     split = patches.reshape(-1, windows, windows, units, units, merge**2, 3, 1, vision.patch**2)
     raster = split.transpose(0, 1, 3, 2, 4, 5, 6, 7, 8).astype(np.float32) / 255

@@ -1,5 +1,5 @@
-"""The peer's image path: a torch Dataset that decodes a file and runs transformers' image processor. It stands apart
-because each of the DataLoader's worker processes imports it, and nothing of ours.
+"""The peer's image loading: a torch Dataset that decodes a file and runs transformers' image processor. It is a file of
+its own so that the DataLoader's worker processes import nothing of ours.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Photographs(Dataset):
         return out["pixel_values"], out["image_grid_thw"]
 
 
-def joined(items: list) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch as the model takes it: all patches in one row."""
+def collate(items: list) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch in the model's layout: the patches of all images concatenated."""
     pixels, grids = zip(*items, strict=True)
     return torch.cat(pixels), torch.cat(grids)
 
 
 def data_loader(paths: list[str], processor: Qwen2VLImageProcessorPil, batch: int, workers: int) -> DataLoader:
-    """Workers that stay, so that only the first pass pays for starting them."""
+    """Persistent workers, so that only the first pass pays for starting them."""
     return DataLoader(
-        Photographs(paths, processor), batch_size=batch, num_workers=workers, collate_fn=joined,
+        Photographs(paths, processor), batch_size=batch, num_workers=workers, collate_fn=collate,
         multiprocessing_context="spawn", persistent_workers=True, prefetch_factor=2,
     )  # fmt: skip

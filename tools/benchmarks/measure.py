@@ -1,7 +1,7 @@
-"""Two ways to do the same work, timed in turn, and what is told of them.
+"""Time two ways of doing the same work, and report the ratio.
 
-Runs alternate, ours, peer, ours, peer, so that whatever else the machine does falls on both; every round gives one
-ratio, and the ratio's median is the result.
+Runs alternate, ours, peer, ours, peer, so that other load on the machine hits both. Every round gives one ratio; the
+result is the median.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SIDES = ("ours", "peer")
 class Measurement:
     """The same work on two sides.
 
-    unit: of the figures, "<time> per <piece>" as in `UNITS`; pieces: how many one run does. ours, peer: do the work
-    once and wait until it is done. others: further ways, told beside. agreement: name of an output -> (greatest
-    difference between the two sides, bound). work: what is done, for readers. target: the ratio aimed at on two CPU
-    cores. flops: model FLOPs of one run. sides: what the two are called, where both are ours.
+    unit: "<time> per <piece>", the time being one of `UNITS`; pieces: how many one run does. ours, peer: do the work
+    once and wait until it is done. others: further ways, reported too. agreement: name of an output -> (greatest
+    difference between the two sides, bound). work: a description for readers. target: the ratio aimed at on two CPU
+    cores. flops: model FLOPs of one run. sides: names of the two sides, where both are ours.
     """
 
     name: str
@@ -54,10 +54,10 @@ UNITS = {"ms": 1e3, "s": 1.0}
 
 
 def measure(measurement: Measurement, repeats: int) -> dict:
-    """The record of a measurement, after one run of each side that does not count.
+    """The record of a measurement. One run of each side goes before and is not counted.
 
     Raises:
-      InputError: the sides disagree, so there is nothing to compare.
+      InputError: the outputs of the two sides differ by more than their bound.
     """
     m = measurement
     for what, (difference, bound) in m.agreement.items():
@@ -66,7 +66,7 @@ def measure(measurement: Measurement, repeats: int) -> dict:
     sides = {"ours": m.ours, "peer": m.peer, **m.others}
     for run in sides.values():
         run()
-    memory = _peak_bytes() if m.sides == SIDES else {}  # one library's peak would be that of both sides
+    memory = _peak_bytes() if m.sides == SIDES else {}  # of two sides of ours there is only one peak
     seconds = interleaved(sides, repeats)
     scale = UNITS[m.unit.split()[0]] / m.pieces
     ratios = [peer / ours for ours, peer in zip(seconds["ours"], seconds["peer"], strict=True)]
@@ -74,8 +74,8 @@ def measure(measurement: Measurement, repeats: int) -> dict:
         "name": m.name,
         "unit": m.unit,
         "sides": list(m.sides),
-        "ours": _told(seconds["ours"], scale),
-        "peer": _told(seconds["peer"], scale),
+        "ours": _summary(seconds["ours"], scale),
+        "peer": _summary(seconds["peer"], scale),
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios), "target": m.target},
         "agreement": {what: {"difference": d, "bound": b} for what, (d, b) in m.agreement.items()},
         "work": m.work,
@@ -83,7 +83,7 @@ def measure(measurement: Measurement, repeats: int) -> dict:
         "versions": versions(),
     }
     if m.others:
-        record["others"] = {name: _told(seconds[name], scale) for name in m.others}
+        record["others"] = {name: _summary(seconds[name], scale) for name in m.others}
     peak = peak_flops(jax.devices()[0].device_kind)
     if m.flops is not None:
         rate = m.flops / statistics.median(seconds["ours"])
@@ -96,7 +96,7 @@ def measure(measurement: Measurement, repeats: int) -> dict:
 
 
 def interleaved(sides: dict[str, Run], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every run of every side, taken in turn."""
+    """Seconds of every run of every side; sides take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
@@ -108,7 +108,7 @@ def interleaved(sides: dict[str, Run], repeats: int) -> dict[str, list[float]]:
 
 
 def table(records: list[dict]) -> str:
-    """The records as a table, headed anew where other sides are compared."""
+    """The records as a table, with a new header wherever the two sides have other names."""
     lines, sides = [], None
     for r in records:
         if r["sides"] != sides:
@@ -126,7 +126,7 @@ def table(records: list[dict]) -> str:
 
 
 def machine() -> dict:
-    """What was measured on; no names."""
+    """The hardware and malloc's settings; no host name."""
     device = jax.devices()[0]
     return {
         "cpu": _cpu(),
@@ -140,13 +140,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def _told(seconds: list[float], scale: float) -> dict:
+def _summary(seconds: list[float], scale: float) -> dict:
     values = [value * scale for value in seconds]
     return {"median": statistics.median(values), "runs": values}
 
 
 def _cpu() -> str:
-    """The processor's model, as the system tells it."""
+    """The processor's model, as the operating system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
@@ -156,7 +156,7 @@ def _cpu() -> str:
 
 
 def _peak_bytes() -> dict[str, int]:
-    """Peak GPU memory of either side so far; nothing on a CPU."""
+    """Peak GPU memory of each side so far; {} on a CPU."""
     peaks = {}
     stats = jax.devices()[0].memory_stats() if jax.default_backend() == "gpu" else None
     if stats:

@@ -1,7 +1,7 @@
-"""Our model and its peer, transformers + torch, with the same weights, and the inspections both of them work on.
+"""Our model and its peer, transformers + torch, with the same weights, and the inputs both of them get.
 
-The peer is transformers' Qwen2.5-VL with IADGPT's fusion hung onto its ViT (convert/torch_twin), everything else as
-shipped. Its weights are read from an export of ours. On a GPU both compute in bfloat16, on a CPU in float32.
+The peer is transformers' Qwen2.5-VL with IADGPT's fusion added to its ViT (convert/torch_twin), everything else as
+shipped. It loads its weights from an export of ours. On a GPU both compute in bfloat16, on a CPU in float32.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from iadgpt_jax.sharding import ShardingRules, make_mesh
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 SIDES = {"tiny": 112, "bench": 224, "3b": 448, "7b": 448}  # pixels of a photograph, by size
-FROZEN = r"^vision/(groups|patch_embed|block_)"  # stage 3 keeps the ViT's blocks (configs/stage3.py)
+FROZEN = r"^vision/(groups|patch_embed|block_)"  # stage 3 does not train the ViT's blocks (configs/stage3.py)
 
 
 @dataclass
 class Pair:
-    """One size in both houses. directory: where the export for the peer goes, and stays."""
+    """Both models at one size. directory: where the export for the peer is written, and kept."""
 
     config: ModelConfig
     side: int
@@ -46,7 +46,7 @@ class Pair:
 
     @classmethod
     def of(cls, size: str, directory: Path) -> Pair:
-        # The small tokenizer serves every size: which ids a prompt has changes no cost, and nothing must be fetched.
+        # The tiny tokenizer for every size: it needs no download, and token ids do not change what a step costs.
         return cls(dataclasses.replace(preset(size), tokens=tiny_tokenizer().special), SIDES[size], directory)
 
     @property
@@ -59,7 +59,7 @@ class Pair:
 
     @property
     def device(self) -> str:
-        """The peer's."""
+        """The peer's device, as torch names it."""
         return "cuda" if self.on_gpu else "cpu"
 
     @property
@@ -72,33 +72,33 @@ class Pair:
 
     @cached_property
     def params(self) -> dict:
-        """float32 on the host, as drawn for training from scratch; but gates, biases and norms are drawn too, so that
-        none of them can go missing unseen."""
+        """float32 on the host, initialised as for training from scratch, but with random gates, biases and norms, so
+        that a conversion that forgot one of them would be noticed."""
         params = jax.device_get(jax.jit(lambda key: init_params(self.config, key))(jax.random.key(0)))
         rng = np.random.default_rng(0)
 
-        def liven(path, leaf):
+        def randomize(path, leaf):
             spread = {"gates": 0.3, "scale": 0.1, "bias": 0.1}.get(path[-1].key)
             if spread is None:
                 return leaf
             return leaf + rng.normal(0.0, spread, leaf.shape).astype(leaf.dtype)
 
-        return jax.tree.map_with_path(liven, params)
+        return jax.tree.map_with_path(randomize, params)
 
     @cached_property
     def compute_params(self) -> dict:
-        """`params` on the device, in the dtype they are computed in: for inference."""
+        """`params` on the device, in the dtype of computation: for inference."""
         return jax.device_put(lowered(self.params, self.dtype))
 
     @cached_property
     def model(self) -> Model:
         kernels = choose("auto", make_mesh(devices=jax.devices()[:1]), ShardingRules(), self.dtype)
-        # Written out, layers run faster on a CPU; big models must compile in time.
+        # Unrolled layers run faster on a CPU; on a GPU, where models are large, they would take too long to compile.
         return make_module(self.config, self.dtype, kernels=kernels, unroll=not self.on_gpu)
 
     @cached_property
     def exported(self) -> Path:
-        """Our weights as a Hugging Face directory with the twin's settings."""
+        """Our weights as a Hugging Face directory that the twin can load."""
         directory = self.directory / "peer"
         if not directory.exists():
             tiny_tokenizer().save(self.directory / "tokenizer")
@@ -107,8 +107,8 @@ class Pair:
         return directory
 
     def peer(self, attention: str, dtype: torch.dtype | None = None) -> torch.nn.Module:
-        """The peer with its decoder attending by "eager", the only way in which transformers shows attention, or
-        "sdpa"; its ViT always by "sdpa". dtype: of its weights; default: what both sides compute in."""
+        """The peer. attention: of its decoder, "eager" (the only one that returns attention matrices) or "sdpa"; its
+        ViT always uses "sdpa". dtype: of its weights; default: the dtype of computation."""
         from iadgpt_jax.convert.torch_twin.modeling_iadgpt import IADGPTForConditionalGeneration
 
         kind = dtype or (torch.bfloat16 if self.on_gpu else torch.float32)
@@ -117,7 +117,7 @@ class Pair:
         return model.eval().to(self.device)
 
     def photographs(self, count: int, seed: int = 0, side: int | None = None) -> list[np.ndarray]:
-        """uint8[side, side, 3]: soft colours under fine grain, all different."""
+        """`count` different pictures uint8[side, side, 3]: smooth colours with fine noise."""
         rng, side = np.random.default_rng(seed), side or self.side
         pictures = []
         for _ in range(count):
@@ -128,8 +128,9 @@ class Pair:
     def inspection(
         self, references: list[np.ndarray], queries: list[np.ndarray], answered: bool = True, defective: int = 0
     ) -> Encoded:
-        """Queries that each see all references. answered: with verdict and mask, as for training; the first query is
-        good unless `defective`, and every second one differs (in its upper left quarter)."""
+        """Queries that each attend to all references. answered: with verdict and mask, as for training. Good and
+        defective queries alternate, beginning with a good one unless `defective` is 1; the mask of a defective one is
+        its upper left quarter."""
         blocks = []
         for number, query in enumerate(queries, start=defective):
             verdict = mask = None

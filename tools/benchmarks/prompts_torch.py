@@ -1,5 +1,5 @@
-"""Our encoded prompts as what transformers takes, padded; and anomaly maps read, by definition, from the
-attention matrices that it returns.
+"""Our encoded prompts as padded inputs for transformers, and anomaly maps computed by definition from the attention
+matrices that it returns.
 
 Suffixes: B prompts, S tokens of the longest, R keyword rows, N tokens of the query image, A targets.
 """
@@ -32,8 +32,8 @@ class Prompt:
 @dataclass(frozen=True)
 class Batch:
     """inputs: keyword arguments of the model's forward. labels int64[B, S]. Per prompt: rows int64[R] of its keyword
-    tokens, their weights float32[2, R] among abnormal and normal words, columns (start, stop) of the query image, and
-    masks uint8[B, side, side] of the defects (None for prompts without)."""
+    tokens, their weights float32[2, R] for the abnormal and the normal map, columns (start, stop) of the query image,
+    and masks uint8[B, side, side] of the defects (None for prompts without)."""
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
@@ -44,10 +44,10 @@ class Batch:
 
 
 def batch_of(prompts: Sequence[Prompt], config: ModelConfig, device: str, mask_side: int = 1) -> Batch:
-    """Padded on the right, as for training."""
+    """Prompts padded on the right, as for training."""
     ids = [[*p.encoded.shared.tokens, *p.encoded.blocks[0].segment.tokens] for p in prompts]
     answered = all(p.encoded.blocks[0].targets for p in prompts)
-    if answered:  # the last token of an answer is only predicted; transformers wants it among the inputs
+    if answered:  # our inputs leave out the last answer token, which is only predicted; transformers wants it
         ids = [[*row, p.encoded.blocks[0].targets[-1][1]] for row, p in zip(ids, prompts, strict=True)]
     length = max(map(len, ids))
     tokens = torch.full((len(ids), length), config.tokens.end_of_text)

@@ -1,5 +1,5 @@
-"""sharing: what shared references are worth in training. Both sides are ours: the stage-3 step of `train_shared` on one
-laned row, and the same queries each with references of their own, in rows without padding.
+"""sharing: how much shared references speed up training. Both sides are ours: the stage-3 step of `train_shared` on one
+laned row, and the same queries as separate prompts with their own references, in rows without padding.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from tools.benchmarks.measure import Measurement, interleaved
 from tools.benchmarks.pair import Pair
 from tools.benchmarks.train import QUERIES, REFERENCES, OurStep, Work, agreement, row_shape, shared
 
-APART = (QUERIES, QUERIES // 2)  # rows of the unshared prompts: one in each, or two; the faster counts
+SEPARATE_ROWS = (QUERIES, QUERIES // 2)  # of separate prompts, one or two to a row; the faster one counts
 
 
 def sharing(pair: Pair) -> Measurement:
     work = shared(pair)
     together = OurStep(pair, work, row_shape(work, 1, pair.patches), 1)
     alone = Work([prompt.encoded for prompt in work.prompts], [])
-    shapes = {rows: row_shape(alone, rows, pair.patches) for rows in APART}
+    shapes = {rows: row_shape(alone, rows, pair.patches) for rows in SEPARATE_ROWS}
     apart = {rows: OurStep(pair, alone, shape, rows) for rows, shape in shapes.items()}
     first = [together(), together()]
     found = [agreement(pair, first, [step(), step()]) for step in apart.values()]
@@ -24,7 +24,7 @@ def sharing(pair: Pair) -> Measurement:
     best = min(seconds, key=seconds.get)
     return Measurement(
         name="sharing", unit="ms per query", pieces=QUERIES, ours=together, peer=apart[best], agreement=agreed,
-        work=f"one stage-3 step of ours, twice: {QUERIES} queries of one category behind the same {REFERENCES} "
-        f"references of {pair.side} pixels ({together.told}), or each behind its own ({apart[best].told})",
+        work=f"one stage-3 step, both sides ours: {QUERIES} queries of one category that share {REFERENCES} references "
+        f"of {pair.side} pixels ({together.described}), or have their own ({apart[best].described})",
         target=2.2, flops=together.flops, sides=("shared", "apart"),
     )  # fmt: skip

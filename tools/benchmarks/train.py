@@ -1,7 +1,7 @@
 """train and train_shared: a stage-3 step with attention supervision, ours packed, the peer's one prompt per query.
 
-train: prompts of 1, 2 and 4 shots that share nothing. train_shared: six 4-shot queries of one category, for which
-ours reads the references once.
+train: prompts of 1, 2 and 4 shots that share nothing. train_shared: six 4-shot queries of one category, which share
+their references in ours.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Metrics = tuple[float, float]  # of a step: loss, norm of the gradient
 
 @dataclass(frozen=True)
 class Work:
-    """The same training work in two forms: instances for our packer, and a prompt per query."""
+    """The same training work in two forms: encoded instances for our packer, and one prompt per query for the peer."""
 
     encodeds: list[Encoded]
     prompts: list[Prompt]
@@ -66,8 +66,8 @@ def shared(pair: Pair) -> Work:
 
 
 def row_shape(work: Work, rows: int, patches: int, flat: bool = False) -> RowShape:
-    """Rows with as little room as `rows` of them can have; a single instance gets lanes for its blocks, unless `flat`.
-    Flat rows are loaded evenly, which the packer, first fit by falling size, then finds too."""
+    """The smallest shape with which `rows` rows hold the work. A single instance gets lanes for its blocks, unless
+    `flat`. Flat rows are filled evenly; the packer (first fit, largest first) finds the same assignment."""
     lanes, loads = None, [[] for _ in range(rows)]
     for encoded in sorted(work.encodeds, key=lambda encoded: encoded.slots, reverse=True):
         min(loads, key=lambda load: sum(one.slots for one in load)).append(encoded)
@@ -99,7 +99,7 @@ def train_shared(pair: Pair) -> Measurement:
     )  # fmt: skip
 
 
-def _measurement(pair: Pair, name: str, work: Work, rows: int, target: float, told: str) -> Measurement:
+def _measurement(pair: Pair, name: str, work: Work, rows: int, target: float, described: str) -> Measurement:
     shape = row_shape(work, rows, pair.patches)
     step = OurStep(pair, work, shape, rows)
     peer = Trainer(pair.peer("eager", torch.float32), RATE)
@@ -107,19 +107,19 @@ def _measurement(pair: Pair, name: str, work: Work, rows: int, target: float, to
     single = [batch_of([prompt], pair.config, pair.device, MASK_SIDE) for prompt in work.prompts]
     agreed = agreement(pair, [step(), step()], [peer.step(padded), peer.step(padded)])
     lengths = sorted({len(prompt.encoded.shared) + len(prompt.encoded.blocks[0].segment) for prompt in work.prompts})
-    told += f"; prompts of {', '.join(map(str, lengths))} tokens, our {rows} rows of {shape.slots} slots"
-    # The peer runs one padded batch or prompt by prompt (nothing padded, one backward pass); its better way counts.
+    described += f"; prompts of {', '.join(map(str, lengths))} tokens, our {rows} rows of {shape.slots} slots"
+    # The peer runs one padded batch, or prompt by prompt without padding and with one backward pass; the faster counts.
     ways = {"padded": lambda: peer.step(padded), "prompt by prompt": lambda: peer.step(single)}
     seconds = {way: min(runs) for way, runs in interleaved(ways, 1).items()}
     best = min(seconds, key=seconds.get)
     return Measurement(
         name=name, unit="ms per query", pieces=len(work.prompts), ours=step, peer=ways[best], agreement=agreed,
-        work=f"{told}; the peer's batch {best}", target=target, flops=step.flops,
+        work=f"{described}; the peer's batch {best}", target=target, flops=step.flops,
     )  # fmt: skip
 
 
 def agreement(pair: Pair, ours: Sequence[Metrics], theirs: Sequence[Metrics]) -> dict[str, tuple[float, float]]:
-    """`Measurement.agreement` from the first two training steps of either side."""
+    """`Measurement.agreement` from the first two training steps of each side."""
     (loss, norm), (after, _) = ours
     (their_loss, their_norm), (their_after, _) = theirs
     return {
@@ -131,7 +131,7 @@ def agreement(pair: Pair, ours: Sequence[Metrics], theirs: Sequence[Metrics]) ->
 
 class OurStep:
     """One training step on the packed work: (loss, norm of the gradient before clipping). flops: the model's, by
-    formula; told: its rows, for readers. Compiled here, once."""
+    formula; described: its rows, for readers. Compiled here, once."""
 
     def __init__(self, pair: Pair, work: Work, shape: RowShape, rows: int):
         packed = pack(work.encodeds, rows, shape, pair.config.vision)
@@ -139,9 +139,9 @@ class OurStep:
             raise ValueError(f"the work does not fit {rows} rows of {shape}")
         optimizer = make_optimizer(optax.constant_schedule(RATE), b1=0.9, b2=0.95, weight_decay=0.05, clip=1.0)
         step = make_train_step(AnswersAndMaps(pair.model, shape.lanes, LossWeights(), "probability"), optimizer)
-        # Steps take over the state's memory, so it starts from a copy.
+        # Steps donate the state, so it starts from a copy of the parameters.
         self.state = create(jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), pair.params), FROZEN, optimizer)
-        self.told = f"{rows} row{'s' * (rows > 1)} of {shape.slots} slots, {shape.images} images"
+        self.described = f"{rows} row{'s' * (rows > 1)} of {shape.slots} slots, {shape.images} images"
         self.rows = jax.device_put(packed.rows)
         self.run = jax.jit(step, donate_argnums=0).lower(self.state, self.rows).compile()
         self.flops = step_flops(pair.config, shape, rows, frozen=FROZEN, pairs=packed.tally.pairs / rows)
@@ -152,6 +152,6 @@ class OurStep:
 
     @property
     def bytes(self) -> int:
-        """What XLA reserves on the device: arguments, which results replace, and temporaries."""
+        """What XLA reserves on the device: arguments, whose memory the results reuse, and temporaries."""
         memory = self.run.memory_analysis()
         return memory.argument_size_in_bytes + memory.temp_size_in_bytes

@@ -14,10 +14,10 @@ from tools.benchmarks.prompts_torch import NO_LABEL, Batch, maps_of
 
 
 class Trainer:
-    """One step over batches whose losses count together. Several batches of one prompt each pad nothing, one batch of
-    many prompts makes larger products; what is faster depends on the machine.
+    """One step over one or several batches, whose losses are summed. Batches of one prompt need no padding, one batch
+    of many prompts makes larger matrix products; which is faster depends on the machine.
 
-    Parameters stay float32; on a GPU forward runs under autocast in bfloat16.
+    Parameters stay float32; on a GPU the forward pass runs under autocast in bfloat16.
     """
 
     def __init__(self, model: nn.Module, rate: float):

@@ -1,4 +1,4 @@
-"""import: weights from a Hugging Face directory in bfloat16 to float32 arrays, what training starts from."""
+"""import: from a Hugging Face directory in bfloat16 to the float32 arrays that training starts from."""
 
 from __future__ import annotations
 

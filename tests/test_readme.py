@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_every_page_of_docs_can_be_reached_from_the_readme():
             name = str(((ROOT / page).parent / target).resolve().relative_to(ROOT))
             open_ += [name] if name not in reached else []
     assert reached == set(PAGES)
+
+
+def test_the_picture_of_the_layers_shows_the_layers_that_lint_holds():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    drawn = re.findall(r">([a-z_]+)</text>", (ROOT / "docs/layers.svg").read_text())
+    held = [name for layer in reversed(layers) for name in layer.split(" | ")]
+    assert drawn[: len(held)] == held, "draw it anew: python tools/draw_design.py --out=docs"
 
 
 def test_the_readme_stays_short():

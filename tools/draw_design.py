@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from pathlib import Path
 
 if __name__ == "__main__":  # found from a clone that is not installed, too
@@ -20,6 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from iadgpt_jax.errors import InputError, clear_errors
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # Text stays text, so that the files are small and their diffs readable; the salt makes element names repeatable.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "iadgpt_jax", "font.family": "DejaVu Sans"})
@@ -36,17 +39,19 @@ ROAD = (
     ("batch", "jax.Arrays", "data/loader.py", GREEN),
     ("model", "", "models/", BLUE),
 )
-# (names, what they hold, colour), top to bottom: a layer may import those below it.
-LAYERS = (
-    (("launch/", "tools/"), "one flat script for each command", GREY),
-    (("evaluate/", "ahead/"), "protocol, metrics, report  ·  cost of a compiled step", AMBER),
-    (("infer/", "train/"), "score, generate, Inspector  ·  losses, optimizer, step", ROSE),
-    (("checkpoint/",), "what lies on disk; finding and loading it", AMBER),
-    (("convert/",), "Hugging Face names and files, both ways", AMBER),
-    (("data/", "procedural/"), "sources, tasks, encode, pack, loader  ·  a source that needs no files", GREEN),
-    (("models/",), "qwen2_5_vl, iadgpt, attention", BLUE),
-    (("sharding", "errors", "progress"), "used by all", GREY),
-)
+# What a layer holds, by its first name in the layer contract of pyproject.toml, and its colour.
+HOLDS = {
+    "launch": ("one flat script for each command  ·  offline jobs", GREY),
+    "evaluate": ("protocol, metrics, report, parity", AMBER),
+    "infer": ("score, generate, Inspector  ·  losses, optimizer, step", ROSE),
+    "checkpoint": ("what is on disk; finding and loading it", AMBER),
+    "convert": ("Hugging Face names and files, both ways", AMBER),
+    "data": ("sources, tasks, encode, pack, loader  ·  cost of a compiled program", GREEN),
+    "flops": ("the published FLOP formula", GREY),
+    "models": ("backbone, IADGPT, attention kernels  ·  the made-up factory", BLUE),
+    "sharding": ("the mesh and its rules, and how processes start", GREY),
+    "errors": ("used by all", GREY),
+}
 
 
 class Sheet:
@@ -162,19 +167,23 @@ def model() -> Figure:
 
 
 def layers() -> Figure:
-    """Who may import whom."""
-    step = 0.5
-    sheet = Sheet(8.6, step * len(LAYERS) + 0.25)
-    left, wide = 0.6, 3.0
-    for number, (names, words, colour) in enumerate(reversed(LAYERS)):
+    """Who may import whom: the layer contract of pyproject.toml, the scripts above it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contract = next(contract for contract in contracts if contract["type"] == "layers")
+    rows = [["launch", "tools"], *(layer.split(" | ") for layer in contract["layers"])]
+    step, left, wide, gap = 0.5, 0.6, 4.6, 0.1
+    sheet = Sheet(10.4, step * len(rows) + 0.25)
+    for number, names in enumerate(reversed(rows)):
         y = 0.15 + number * step
-        each = (wide - 0.1 * (len(names) - 1)) / len(names)
+        words, colour = HOLDS[names[0]]
+        each = (wide - gap * (len(names) - 1)) / len(names)
         for place, name in enumerate(names):
-            sheet.box(left + place * (each + 0.1), y, each, 0.38, name, colour, 9.5)
+            sheet.box(left + place * (each + gap), y, each, 0.38, name, colour, 9.5 if len(names) < 4 else 8)
         sheet.text(left + wide + 0.2, y + 0.19, words, 9, FAINT, "left")
-    sheet.arrow((0.3, sheet.figure.get_figheight() - 0.15), (0.3, 0.15))
-    sheet.axes.text(0.16, step * len(LAYERS) / 2 + 0.1, "may import", fontsize=9, color=FAINT, rotation=90, va="center",
-                    ha="center")  # fmt: skip
+    sheet.arrow((0.3, step * len(rows) + 0.1), (0.3, 0.15))
+    sheet.axes.text(
+        0.16, step * len(rows) / 2 + 0.1, "may import", fontsize=9, color=FAINT, rotation=90, va="center", ha="center"
+    )
     return sheet.figure
 
 

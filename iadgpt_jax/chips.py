@@ -1,6 +1,6 @@
-"""What vendors publish about each accelerator JAX may find itself on: peak rate, memory, bandwidths.
+"""Published figures of the accelerators JAX runs on: peak rate, memory, bandwidths.
 
-Training logs and ahead-of-time reports divide by these. Figures are dense bfloat16, per JAX device; a TPU 7x chip
+Training logs and ahead-of-time reports divide by them. Figures are dense bfloat16, per JAX device; a TPU 7x chip
 shows up as two devices, each with half of the chip.
 """
 
@@ -14,8 +14,8 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One JAX device. flops per second in bfloat16; bandwidths in bytes per second; hbm in bytes: of TPUs what their
-    compiler may use, a little less than there is.
+    """One JAX device. flops per second in bfloat16; bandwidths in bytes per second; hbm in bytes; of a TPU
+    what its compiler may use, a little less than the chip has.
 
     link: one direction of one inter-chip link (GPU: of all of NVLink). torus: mesh dimensions of the interconnect,
     each with two links. network: a device's share of the data-center network between slices.
@@ -46,5 +46,5 @@ CHIPS = (
 
 
 def find_chip(device_kind: str) -> Chip | None:
-    """The chip behind jax.Device.device_kind, or None for one this table does not hold, such as a CPU."""
+    """The chip behind jax.Device.device_kind, or None if it is not in this table, such as a CPU."""
     return next((chip for chip in CHIPS if re.search(chip.pattern, device_kind)), None)

@@ -1,6 +1,6 @@
 """Options that make the TPU compiler overlap collectives with computation.
 
-Chosen by what ahead-of-time reports of the shipped steps show (docs/tpu.md); each chip generation needs others.
+Chosen by the ahead-of-time reports of the shipped steps (docs/tpu.md); each chip generation needs others.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ OPTIONS = {
 
 
 def compiler_options(mesh: Mesh) -> dict[str, str] | None:
-    """What to pass to jax.jit for functions on this mesh; None where it has no TPUs, or unknown ones."""
+    """compiler_options of jax.jit for functions on this mesh; None on anything but a known TPU."""
     device = mesh.devices.flat[0]
     chip = find_chip(device.device_kind)
     return OPTIONS.get(chip.name) if device.platform == "tpu" and chip else None

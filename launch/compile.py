@@ -1,4 +1,4 @@
-"""Compile a training (or scoring) step for a TPU slice that is not there, and say what it will cost.
+"""Compile a training or scoring step for a TPU slice, on a machine without TPUs, and report what it will cost.
 
     python launch/compile.py --config=configs/stage3.py:7b --topology=v5p:2x2x4 --out=report.json [--num_slices=2]
                              [--config.KEY=VALUE …]
@@ -6,13 +6,13 @@
     python launch/compile.py --config=… --topology=… --shots=4 [--queries=6] [--tokenizer=DIR] [--out=FILE]
     python launch/compile.py --table [--reports=DIR] [--docs=docs/tpu.md]
 
-The first form prints a table, writes it as JSON and exits with status 1 when the step does not fit the chips' memory;
-so does the second with scoring, as launch/evaluate.py does it: so many queries on every device against references that
-were read before. The third compiles a step twice, for queries that share their references and for the same ones that do
-not, and compares FLOPs per query. In both of these texts are as long as the tiny tokenizer, which needs no download, or
-that of --tokenizer has them. The last compiles everything docs/tpu.md lists, one process each, and writes its tables;
-what --reports already holds is not compiled again. Mesh, rows and rematerialisation are configs/slices.py's for the
-slice, unless given.
+The first form prints a table, writes it as JSON, and exits with status 1 when the step does not fit the chips' memory.
+The second does the same for scoring as launch/evaluate.py does it: so many queries on every device against cached
+references. The third compiles a training step twice, with queries that share their references and with the same queries
+as separate prompts, and compares FLOPs per query. For these two the length of a text is that of the tiny tokenizer,
+which needs no download, or of --tokenizer. The last form compiles every case of docs/tpu.md in a process of its own and
+writes the page's tables; a case with a report in --reports is not compiled again. Mesh, rows and rematerialisation come
+from configs/slices.py, unless given.
 """
 
 import sys
@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from iadgpt_jax.ahead.topology import pretend, slice_devices
+from iadgpt_jax.ahead.topology import slice_devices, use_tpu_compiler
 
-pretend()  # before anything imports jax, hence:
+use_tpu_compiler()  # before anything imports jax, hence:
 # ruff: noqa: E402
 
 import json
@@ -45,19 +45,23 @@ from launch.tpu_table import write_table
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v5e:4x4, v5p:2x2x4, v6e:8x8, tpu7x:2x2x2, …")
 _SLICES = flags.DEFINE_integer("num_slices", 1, "slices of this topology, joined by the data-center network")
-_SCORE = flags.DEFINE_bool("score", False, "scoring against references read before, instead of training")
-_OUT = flags.DEFINE_string("out", None, "where the JSON report goes")
+_SCORE = flags.DEFINE_bool("score", False, "compile scoring against cached references instead of training")
+_OUT = flags.DEFINE_string("out", None, "file for the JSON report")
 _SHOTS = flags.DEFINE_integer(
-    "shots", 0, "compare queries that share this many references with ones that do not; with --score: references (4)"
+    "shots",
+    0,
+    "compare queries that share this many references with separate prompts; with --score: number of references (4)",
 )
 _QUERIES = flags.DEFINE_integer(
-    "queries", 0, "with --shots: queries that share their references (6); with --score: of every device at once (24)"
+    "queries", 0, "with --shots: queries that share their references (6); with --score: queries per device (24)"
 )
 _TOKENIZER = flags.DEFINE_string(
     "tokenizer", "", "with --shots or --score: directory of a tokenizer.json; empty: the tiny one"
 )
-_TABLE = flags.DEFINE_bool("table", False, "compile all of docs/tpu.md and write its tables")
-_REPORTS = flags.DEFINE_string("reports", "workdir/ahead", "where --table keeps its reports and resumes from")
+_TABLE = flags.DEFINE_bool("table", False, "compile every case of docs/tpu.md and write its tables")
+_REPORTS = flags.DEFINE_string(
+    "reports", "workdir/ahead", "folder where --table keeps its reports; cases with a report are not compiled again"
+)
 _DOCS = flags.DEFINE_string("docs", "docs/tpu.md", "the page whose tables --table writes")
 
 
@@ -73,9 +77,9 @@ def compile_step(config, topology: str, slices: int = 1) -> dict:
 
 
 def compile_scoring(config, topology: str, slices: int, shots: int, queries: int) -> dict:
-    """The same on scoring so many queries per device (0: as many as evaluation does). "rows" is all of them, "prefix"
-    the slots of their references."""
-    # With the encoder and the procedural products' words, which training steps do not need.
+    """The report on scoring `queries` queries per device (0: as many as evaluation does). "rows" counts the queries of
+    all devices, "prefix" the slots of their references."""
+    # These import the encoder and the procedural products' words, which training steps do not need.
     from iadgpt_jax.evaluate.evaluator import AT_ONCE
     from iadgpt_jax.infer.abstract import build_scoring
 
@@ -83,7 +87,7 @@ def compile_scoring(config, topology: str, slices: int, shots: int, queries: int
     scoring = build_scoring(config, model_config, mesh, rules, tokenizer(), shots, queries or AT_ONCE)
     about = described(config, "score", topology, slices, scoring.shape)
     about |= {"rows": scoring.queries, "remat": "none", "shots": shots, "prefix": scoring.prefix}
-    # Full images are all that splash sees here: lanes attend by plain products.
+    # Splash attention runs on whole images only; lanes use plain matrix products, which XLA counts itself.
     return about | examine(scoring.function, scoring.arguments, mesh, chip, scoring.model_flops)
 
 
@@ -91,7 +95,9 @@ def slice_of(config, topology: str, slices: int):
     devices = slice_devices(topology, slices)
     chip = find_chip(devices[0].device_kind)
     if chip is None:
-        raise InputError(f"--topology={topology}: nothing is known about {devices[0].device_kind!r}; see chips.py")
+        raise InputError(
+            f"--topology={topology}: no rates are known for {devices[0].device_kind!r}; add them to iadgpt_jax/chips.py"
+        )
     return chip, make_mesh(**config.mesh, devices=devices), ShardingRules(), preset(config.size)
 
 
@@ -111,7 +117,7 @@ def tokenizer():
 
 @clear_errors()
 def parse_flags(argv: list[str]) -> list[str]:
-    """As absl, but the slice's own defaults come first: configs read them from a size such as 7b@v5p:2x2x4."""
+    """absl's parsing, after adding the slice to the configuration's size (7b@v5p:2x2x4), which selects its settings."""
     values = {name.lstrip("-"): value for name, _, value in (word.partition("=") for word in argv)}
     topology, slices, config = values.get("topology"), values.get("num_slices", "1"), values.get("config", "")
     if topology and "@" not in config and not config.endswith((":tiny", ":bench", ".py")):
@@ -142,12 +148,12 @@ def main(argv) -> None:
 
 
 def compare_shots() -> None:
-    # With the encoder and the procedural products' words, which training steps do not need.
+    # These import the encoder and the procedural products' words, which training steps do not need.
     from iadgpt_jax.ahead.shots import compare, shots_lines
     from iadgpt_jax.train.shots import configured
 
     queries = _QUERIES.value or 6
-    rows = len(slice_devices(_TOPOLOGY.value, _SLICES.value)) // _CONFIG.value.mesh.tensor  # one a chip
+    rows = len(slice_devices(_TOPOLOGY.value, _SLICES.value)) // _CONFIG.value.mesh.tensor  # one per chip
     configs = configured(_CONFIG.value, tokenizer(), _SHOTS.value, queries, rows)
     reports = {side: compile_step(c, _TOPOLOGY.value, _SLICES.value) for side, c in configs.items()}
     result = compare(reports, _SHOTS.value, queries)

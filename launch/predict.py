@@ -31,7 +31,7 @@ from iadgpt_jax.evaluate.heatmap import overlay, save_map_png16
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.progress import progress
 
-CALM = 2.0  # the hottest colour lies at least this many times as far from cold as the good examples' own maps reach
+CALM = 2.0  # the hottest colour is at least this many times as far from cold as the good examples' own maps reach
 
 
 @clear_errors()
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise InputError(f"cannot write to {flags.out}: {error.strerror}; choose another --out") from error
 
-    # ---- Inspect: the queries, and the good examples themselves to know how calm a map is where nothing is wrong ----
+    # ---- Inspect: the queries, and the good examples themselves, whose maps show what is normal ----
     print(f"loading {flags.checkpoint}", file=sys.stderr)
     from iadgpt_jax.infer.inspector import Inspector
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     inspections = inspector.inspections(pictures, references)
     results = list(progress(inspections, len(pictures), "inspecting", "images"))
 
-    # ---- Write and tell ----
+    # ---- Write and print ----
     results, calm = results[: len(queries)], results[len(queries) :]
     low, high = scale([r.map for r in results], [r.map for r in calm])
     extent = min(float(r.map.min()) for r in results), max(float(r.map.max()) for r in results)

@@ -1,7 +1,7 @@
 """The tables of docs/tpu.md: which steps are compiled for which slices, and the page's rows from their reports.
 
-Every report is compiled in a process of its own (a compiler keeps its memory) and kept as JSON; a table picks up where
-the last one stopped.
+Every case is compiled in a process of its own, because a compiler keeps its memory, and its report is kept as JSON, so
+that an interrupted table goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def cases() -> list[Case]:
 
 
 def write_table(script: Path, reports: Path, docs: Path) -> None:
-    """Compile what `reports` does not hold yet; the page has the rows of all there are after every one.
+    """Compile the cases that have no report in `reports` yet; after each, write the rows of all reports into the page.
 
     Raises:
-      InputError: the page has no marks, or a step cannot be compiled at all.
+      InputError: the page has no marks, or compiling a case left no report.
     """
     write_page(reports, docs)
     reports.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def write_table(script: Path, reports: Path, docs: Path) -> None:
 
 
 def write_page(reports: Path, docs: Path) -> None:
-    """Put the rows of the reports there are between the page's marks.
+    """Write the rows of the existing reports between the page's marks.
 
     Raises:
       InputError: the page has no marks.

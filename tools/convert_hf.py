@@ -1,4 +1,4 @@
-"""Weights in and out: a Hugging Face Qwen2.5-VL directory to a checkpoint, and a checkpoint to such a directory.
+"""Convert weights: a Hugging Face directory of Qwen2.5-VL to a checkpoint, and a checkpoint to such a directory.
 
     python tools/convert_hf.py import --hf=DIR --out=DIR
     python tools/convert_hf.py export --checkpoint=DIR --out=DIR [--stock] [--dtype=bfloat16]
@@ -7,13 +7,13 @@
     python tools/convert_hf.py place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
 
 import: --hf is a directory or a hub id like Qwen/Qwen2.5-VL-7B-Instruct; --out becomes a checkpoint that training
-starts from (--config.init_from=DIR). export: of a workdir, one of its steps, or a Hugging Face directory (in another
-dtype, say); transformers loads the result; a trained model ships with its PyTorch twin, which computes all of it with
-torch and transformers alone, and what stock transformers will not reproduce is said in one line; with --stock such a
-model is refused. verify: runs both (the twin, where there is one) and reports how they differ; exit status 1 where they
-differ by more than rounding. roundtrip: import, export and a comparison of every bit, with time and memory of each.
-place: what training does with --config.init_from=HF_DIRECTORY, straight onto a mesh, with time and memory. Import and
-export move a chunk at a time: they need neither the model's size in memory nor an accelerator.
+starts from (--config.init_from=DIR). export: takes a workdir, one of its steps, or a Hugging Face directory (to change
+its dtype, say); transformers loads the result. A trained model is exported with its PyTorch twin, which computes it
+with torch and transformers alone; one line says what stock transformers would not reproduce, and --stock refuses such a
+model. verify: runs both models (the twin, where there is one) and reports the differences; exit status 1 if they are
+larger than rounding. roundtrip: import, export, and a comparison of every bit, with time and memory of each. place:
+streams weights onto a mesh, as training does with --config.init_from=HF_DIRECTORY, and reports time and memory. Import
+and export move a chunk at a time: they need little memory and no accelerator.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ AT_ONCE = 1 << 25  # elements compared at a time
 @clear_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     flags = parse(arguments)
-    logging.set_verbosity(logging.ERROR)  # Orbax warns of what is meant to be so
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of things that are intended here
     flags.command(flags)
 
 
@@ -73,7 +73,7 @@ def import_command(flags: argparse.Namespace) -> None:
         try:
             info = info | hf.info | {"dtype": dtype.name}
             write_model_files(aside, hf.config, Tokenizer.load(hf.directory), info)
-            shutil.rmtree(aside / TOKENIZER)  # the model's own files instead, which know more than ours
+            shutil.rmtree(aside / TOKENIZER)  # the model's own files instead, which hold more than ours
             (aside / TOKENIZER).mkdir()
             copy_tokenizer(hf.directory, aside / TOKENIZER)
             write_params(aside / STEPS, hf.pending(dtype), megabytes("importing"))
@@ -127,7 +127,7 @@ def roundtrip_command(flags: argparse.Namespace) -> None:
 
 
 def place_command(flags: argparse.Namespace) -> None:
-    """Stream the weights onto the devices of a mesh, and tell what this process held beside the arrays themselves."""
+    """Stream the weights onto the devices of a mesh; report the memory used beyond the arrays themselves."""
     import jax
 
     from iadgpt_jax.models.registry import init_params, logical_axes
@@ -142,7 +142,7 @@ def place_command(flags: argparse.Namespace) -> None:
     shardings = tree_shardings(mesh, ShardingRules(), logical_axes(hf.config), shapes)
     dtype = np.dtype(EXPORT_DTYPES[flags.dtype]) if flags.dtype else hf.dtype
     sizes = {"/".join(path): leaf.nbytes for path, leaf in flatten_dict(hf.pending(dtype)).items()}
-    cpu = jax.devices()[0].platform == "cpu"  # where the devices' memory is the process's own
+    cpu = jax.devices()[0].platform == "cpu"  # there the arrays are in this process's memory
     placed = above = 0
 
     def measured(items: Iterable, total: int) -> Iterable:
@@ -160,12 +160,12 @@ def place_command(flags: argparse.Namespace) -> None:
     largest = max(int(np.prod(stored.shape)) * stored.dtype.itemsize for stored in hf.shards.stored.values())
     sides = " × ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     print(f"placed {hf.config.name} as {dtype.name} on {sides}: {work.summary(sum(sizes.values()))}")
-    print(f"arrays {held / 2**30:.2f} GiB here, {per_device / 2**30:.2f} on each device; beside them at most "
+    print(f"arrays {held / 2**30:.2f} GiB here, {per_device / 2**30:.2f} on each device; beyond them at most "
           f"{above / 2**30:.2f} GiB (the largest tensor is {largest / 2**30:.2f})")  # fmt: skip
 
 
 def verify_command(flags: argparse.Namespace) -> None:
-    """Both models on the same images and prompts; the report, and exit status 1 out of tolerance."""
+    """Run both models on the same images and prompts; print the report, and exit with status 1 if out of tolerance."""
     from iadgpt_jax.evaluate.parity import verify
 
     report = verify(
@@ -186,6 +186,7 @@ def verify_command(flags: argparse.Namespace) -> None:
 
 
 def megabytes(verb: str):
+    """A progress callback (bytes done, bytes in all) that counts in megabytes."""
     meter = Meter(verb, "MB")
 
     def show(done: int, total: int) -> None:
@@ -197,6 +198,8 @@ def megabytes(verb: str):
 
 
 def watch(verb: str, unit: str):
+    """A callback that wraps an iterable in a progress line."""
+
     def wrap(items: Iterable, total: int) -> Iterable:
         return progress(items, total, verb, unit)
 
@@ -211,7 +214,7 @@ def refuse_existing(out: Path) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="import|export|verify|roundtrip|place")
-    dtype = dict(choices=sorted(EXPORT_DTYPES), help="what the weights are stored as (default: as they are)")
+    dtype = dict(choices=sorted(EXPORT_DTYPES), help="dtype to store the weights in (default: as they are)")
 
     one = commands.add_parser("import", help="Hugging Face directory -> checkpoint")
     one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
@@ -222,19 +225,27 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one = commands.add_parser("export", help="checkpoint -> Hugging Face directory")
     one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="workdir, step, or hub directory")
     one.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new directory; must not exist")
-    one.add_argument("--stock", action="store_true", help="refuse while the fusion gates are not 0")
+    one.add_argument(
+        "--stock",
+        action="store_true",
+        help="export without the twin; refuse a model that stock transformers would not reproduce",
+    )
     one.add_argument("--dtype", **dtype)
     one.set_defaults(command=export_command)
 
     one = commands.add_parser("roundtrip", help="import, export, and compare every bit")
     one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
-    one.add_argument("--work", required=True, type=Path, metavar="DIR", help="for both results; twice the model's size")
+    one.add_argument(
+        "--work", required=True, type=Path, metavar="DIR", help="folder for both results; needs twice the model's size"
+    )
     one.set_defaults(command=roundtrip_command)
 
     one = commands.add_parser("place", help="Hugging Face directory -> the devices of a mesh, measured")
     one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
     one.add_argument("--dtype", **dtype)
-    one.add_argument("--fake_devices", type=int, default=0, metavar="N", help="CPU devices to pretend (default: none)")
+    one.add_argument(
+        "--fake_devices", type=int, default=0, metavar="N", help="fake CPU devices to make (default: none)"
+    )
     for axis, size in (("data", 1), ("fsdp", -1), ("tensor", 1)):
         one.add_argument(f"--{axis}", type=int, default=size, help=f"mesh axis, -1 for the rest (default: {size})")
     one.set_defaults(command=place_command)
@@ -243,7 +254,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--checkpoint", required=True, type=Path, metavar="DIR", help="training workdir or a step in it")
     one.add_argument("--hf", required=True, type=Path, metavar="DIR", help="the directory to compare with")
     one.add_argument("--image", action="append", type=Path, metavar="FILE", help="compare on these (default: built-in)")
-    one.add_argument("--dataset", default="", metavar="NAME", help="let both inspect this and compare AUROC")
+    one.add_argument(
+        "--dataset", default="", metavar="NAME", help="also inspect this dataset with both models and compare AUROC"
+    )
     one.add_argument("--categories", default="", metavar="A,B", help="only these of the dataset (default: all)")
     one.add_argument("--shots", type=int, default=4, metavar="K", help="references per query (default: %(default)s)")
     one.add_argument("--seed", type=int, default=0, help="of procedural products and draws (default: %(default)s)")

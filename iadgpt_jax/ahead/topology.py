@@ -1,6 +1,6 @@
-"""TPU slices that are not there: libtpu describes their devices and compiles for them on any machine.
+"""TPU slices on a machine without TPUs: libtpu describes their devices and compiles for them.
 
-Call `pretend` before anything imports jax. "v5p:2x2x4" is a slice of 16 chips; a TPU 7x chip counts as two devices.
+Call `use_tpu_compiler` before anything imports jax. "v5p:2x2x4" is a slice of 16 chips; a TPU 7x chip is two devices.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     import jax
 
 
-def pretend() -> None:
+def use_tpu_compiler() -> None:
     """Set the environment in which libtpu compiles without looking for a TPU, and JAX itself runs on the CPU.
 
     Raises:
-      RuntimeError: jax has been imported already, and would not notice.
+      RuntimeError: jax has been imported already, and has read its environment.
     """
     if "jax" in sys.modules and os.environ.get("JAX_PLATFORMS") != "cpu":
-        raise RuntimeError("iadgpt_jax.ahead.topology.pretend() must run before jax is imported")
+        raise RuntimeError("iadgpt_jax.ahead.topology.use_tpu_compiler() must run before jax is imported")
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # no cloud metadata server to ask
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no cloud metadata server
     os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5p-32")  # any known one: the topology's name decides
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # there is no TPU that two processes could fight over
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5p-32")  # any known type: the topology's name decides
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no TPU, so two processes cannot both want it
     os.environ.setdefault("TPU_LOG_DIR", "disabled")
     os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,6 +51,6 @@ def slice_devices(topology: str, slices: int = 1) -> Sequence[jax.Device]:
     several = {"num_slices": slices} if slices > 1 else {}
     try:
         return topologies.get_topology_desc(platform="tpu", topology_name=topology, **several).devices
-    except Exception as error:  # libtpu raises whatever its C++ status says
+    except Exception as error:  # libtpu raises different types, by its C++ status
         reason = str(error).strip().splitlines()[0][:160]
         raise InputError(f"libtpu knows no topology {topology!r} ({reason}): choose another --topology") from error

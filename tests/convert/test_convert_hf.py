@@ -91,7 +91,7 @@ def test_placing_tells_what_lies_on_each_device(tmp_path, capsys):
     run("place", f"--hf={tmp_path / 'hf'}")
     told = capsys.readouterr().out
     assert "as float32 on data=1 × fsdp=8 × tensor=1" in told and "peak memory" in told
-    assert "GiB here" in told and "beside them at most" in told
+    assert "GiB here" in told and "beyond them at most" in told
     with pytest.raises(SystemExit):
         run("place", f"--hf={tmp_path / 'hf'}", "--fsdp=3")
     assert "does not cover 8 devices" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_topologies_are_refused_by_name(monkeypatch):
 @WITH_LIBTPU
 def test_slices_become_meshes():
     """Part of a torus dimension may be an axis; slices lie along data and nowhere else; 7x has two devices a chip."""
-    topology.pretend()
+    topology.use_tpu_compiler()
     mesh = make_mesh(2, 32, 1, topology.slice_devices("v5e:8x8"))
     corners = {tuple(device.coords) for device in mesh.devices[0].flat}
     assert len(corners) == 32 and {y for _, y, _ in corners} | {x for x, _, _ in corners} == set(range(8))

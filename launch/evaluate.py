@@ -2,7 +2,7 @@
 
     python launch/evaluate.py --checkpoint=DIR --dataset=NAME --shots=1,2,4 --seeds=5 --out=DIR
 
-Queries are split over this machine's accelerators; `--fsdp=N` lays one copy of the weights over N of them.
+Queries are split over this machine's accelerators; `--fsdp=N` shards one copy of the weights over N of them.
 
 Writes OUT/metrics.json (what was measured) and OUT/protocol.json (which images were references and queries, by name).
 """
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.set_verbosity(logging.ERROR)
     args = parse(arguments)
 
-    # ---- What is asked for, checked before a model is loaded ----
+    # ---- Check the arguments before a model is loaded ----
     kind_of(args.checkpoint)
     shots, categories = numbers(args.shots), [name for name in args.categories.split(",") if name]
     if args.seeds < 1:
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         watch=lambda items, total: progress(items, total, "scoring", "batches"),
     )  # fmt: skip
 
-    # ---- Say ----
+    # ---- Write and print ----
     results = {
         "shots": {str(k): draws.summary[k] for k in shots},
         "dataset": args.dataset, "checkpoint": str(args.checkpoint), "step": loaded.step, "seeds": args.seeds,
@@ -127,7 +127,8 @@ def aurocs(metrics: dict[str, float]) -> str:
 
 
 def protocol(source, draws, references: str) -> dict:
-    """What to repeat: the queries of every category and, per draw, its ordered references; k shots are the first k."""
+    """What one needs to repeat the evaluation: the queries of every category and, per draw, its ordered references, of
+    which k shots are the first k."""
     shown = [
         {plan.category: [source[i].key for i in plan.references if references != "none"] for plan in plans}
         for plans in draws.plans

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.set_verbosity(logging.ERROR)
     flags = parse(arguments)
 
-    # ---- What is asked for, checked before JAX is loaded ----
+    # ---- Check the arguments before JAX is loaded ----
     kind_of(flags.checkpoint)
     queries = [read_image(path) for path in flags.query]
     references = [read_image(path) for path in flags.reference]

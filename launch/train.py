@@ -2,8 +2,9 @@
 
     python launch/train.py --config=configs/stage2.py:tiny --workdir=DIR [--config.KEY=VALUE …]
 
-A workdir that already holds a checkpoint goes on from it. Ctrl-C and SIGTERM save before they stop. On a cluster every
-host runs this same command, with a workdir that all of them see (docs/clusters.md); launch/local.py does it on one.
+If the workdir holds a checkpoint, training goes on from it. Ctrl-C and SIGTERM save before they stop. On a cluster
+every host runs this same command, with a workdir that all of them share (docs/clusters.md); launch/local.py starts
+several processes on one machine.
 """
 
 import os
@@ -43,14 +44,14 @@ from iadgpt_jax.train.watch import Recompilations
 
 
 def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
-    """Run (or go on with) the stage `config` describes. `source` overrides config.source with one already open."""
-    # ---- What is asked for, checked before anything expensive ----
+    """Run the stage that `config` describes, or go on with it. `source`: an open source instead of config.source."""
+    # ---- Check the configuration before anything expensive ----
     check(config)
     make_workdir(workdir)
     mesh = make_mesh(**config.mesh)
     rules = ShardingRules()
 
-    # ---- Model: what the workdir holds already, else what to start from, else random ----
+    # ---- Model: from the workdir if it has one, else from config.init_from, else random ----
     going_on, params = bool(finished_steps(workdir)), None
     if going_on:
         model_config, tokenizer, _ = read_model_files(workdir)
@@ -62,7 +63,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         model_config, tokenizer = preset(config.size, config.architecture), tiny_tokenizer()
     training = build_training(config, model_config, mesh, rules, params)
 
-    # ---- Data: each process brings the rows its devices hold ----
+    # ---- Data: each process loads the rows that its devices hold ----
     share, shares = row_share(training.rows, config.rows)
     if config.instances % shares:
         raise InputError(f"{config.instances} instances do not divide by {shares} processes: set config.instances")
@@ -88,7 +89,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         top_up=config.pack.top_up,
     )
 
-    # ---- State, on the mesh from its first moment ----
+    # ---- State, sharded over the mesh from the start ----
     checkpoints = Checkpoints(workdir, config.keep)
     first = 0
     if going_on:
@@ -100,7 +101,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         if is_main_process():
             write_model_files(workdir, model_config, tokenizer, info)
         state = training.fresh(params)
-    del params  # so that only the state keeps them in memory
+    del params  # now only the state keeps them in memory
 
     # ---- Loop ----
     speed = Speed.of(model_config, training.shape, shares, frozen=config.frozen, maps=training.loss.maps)
@@ -125,7 +126,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
             log.step(step + 1, metrics, batch.tally, rate_at(config, step), waited)
             last, stopping = step + 1 == config.steps, stop.asked(step + 1)
             if last or stopping or (step + 1) % config.checkpoint_every == 0:
-                log.flush()  # what a checkpoint continues must be in the log, should it be killed now
+                log.flush()  # so that a run killed now has its log up to the checkpoint it goes on from
                 save_state(checkpoints, state, step + 1)
             if stopping and not last:
                 checkpoints.close()
@@ -150,7 +151,7 @@ def rate_at(config: ml_collections.ConfigDict, step: int) -> float:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-    """Refuse what cannot run, in one line that says what to do."""
+    """Raise InputError for a configuration that cannot run."""
     name = f"stage{config.stage}.py"
     if config.size not in ("tiny", "bench") and not config.init_from:
         raise InputError(
@@ -187,19 +188,21 @@ def say(line: str) -> None:
 
 
 def quiet() -> None:
-    """Keep the libraries' own chatter out of the log: training says what matters itself."""
+    """Keep the messages of libraries out of the log."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow only writes logs here, and announces this one
+    os.environ.setdefault(
+        "TF_ENABLE_ONEDNN_OPTS", "0"
+    )  # TensorFlow only writes logs here; with oneDNN it would print a notice
     logging.set_verbosity(logging.ERROR)
 
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "where checkpoints and logs go; a checkpoint there is continued")
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints and logs; a checkpoint there is continued")
 
 
 @clear_errors()
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parsing, with faults of the command line and of the configuration's name as one line each."""
+    """absl's parsing; a mistake in the command line or in the configuration's name is one line."""
     return parse(argv, _CONFIG, "--config=configs/stageN.py:SIZE --workdir=DIR [--config.KEY=VALUE …]")
 
 

@@ -25,7 +25,14 @@ from iadgpt_jax.errors import InputError, clear_errors
 ROOT = Path(__file__).resolve().parents[1]
 
 # Text stays text, so that the files are small and their diffs readable; the salt makes element names repeatable.
-matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "iadgpt_jax", "font.family": "DejaVu Sans"})
+matplotlib.rcParams.update(
+    {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "iadgpt_jax",
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+    }
+)
 
 INK, FAINT, PAPER = "#222831", "#6b7480", "#ffffff"
 BLUE, GREEN, AMBER, ROSE, GREY = "#dbe8f7", "#dff1e1", "#fdf0d2", "#fbe0e3", "#eceff3"

@@ -2,7 +2,7 @@
 
     python launch/predict.py --checkpoint=DIR --reference=A.png [--reference=B.png …] --query=Q.png [--query=…]
 
-Writes OUT/<query>_overlay.png (the map laid over the photograph) and OUT/<query>_map.png (16 bits, with its scale noted
+Writes OUT/<query>_overlay.png (the map over the photograph) and OUT/<query>_map.png (16 bits, with its scale noted
 inside). Nothing is trained and no threshold is set: the score is the probability that the product is defective.
 """
 
@@ -62,12 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     low, high = scale([r.map for r in results], [r.map for r in calm])
     extent = min(float(r.map.min()) for r in results), max(float(r.map.max()) for r in results)
     extent = extent[0], max(extent[1], float(np.nextafter(np.float32(extent[0]), np.float32(np.inf))))
-    told = []
+    records = []
     for path, picture, result, stem in zip(flags.query, queries, results, stems(flags.query), strict=True):
         map_path, overlay_path = flags.out / f"{stem}_map.png", flags.out / f"{stem}_overlay.png"
         save_map_png16(map_path, result.pixel_map, *extent)
         Image.fromarray(overlay(picture, result.map, low, high)).save(overlay_path)
-        told.append(
+        records.append(
             {
                 "query": str(path),
                 "score": result.score,
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not flags.json:
             print(readable(path, result, map_path, overlay_path))
     if flags.json:
-        print(json.dumps(told if len(told) > 1 else told[0], indent=2, ensure_ascii=False))
+        print(json.dumps(records if len(records) > 1 else records[0], indent=2, ensure_ascii=False))
 
 
 def scale(maps: Sequence[np.ndarray], calm: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -130,7 +130,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--reference", action="append", default=[], type=Path, metavar="FILE",
-        help="a photograph of a good product; 1, 2 or 4 of them work best (none is possible, but hardly tells defects)",
+        help="a photograph of a good product; 1, 2 or 4 of them work best (without any, hardly a defect is found)",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("predictions"), metavar="DIR",

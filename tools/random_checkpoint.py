@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             aside.rename(flags.out)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    print(f"wrote {flags.out}: {work.told(sum(file.stat().st_size for file in flags.out.glob('*.safetensors')))}")
+    print(f"wrote {flags.out}: {work.summary(sum(file.stat().st_size for file in flags.out.glob('*.safetensors')))}")
 
 
 def write_tokenizer(source: Path | None, target: Path) -> None:

@@ -47,7 +47,7 @@ class Work:
 
 
 def anonymous_bytes() -> int:
-    """Anonymous memory of this process now; where the system does not tell, the highest resident memory so far."""
+    """Anonymous memory of this process now; where the system does not report it, the highest resident memory so far."""
     if _STATUS.exists():
         for line in _STATUS.read_text().splitlines():
             if line.startswith("RssAnon:"):

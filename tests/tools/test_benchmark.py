@@ -93,7 +93,7 @@ def test_all_is_one_file_with_every_record(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "arguments, says",
-    [(["walk"], "invalid choice: 'walk'"), (["score", "--repeats=0"], "at least once"),
+    [(["walk"], "invalid choice: 'walk'"), (["score", "--repeats=0"], "choose at least 1"),
      (["score", "--out=/nowhere/x.json"], "no folder /nowhere")],
 )  # fmt: skip
 def test_faults_of_the_command_line_are_one_line(capsys, arguments, says):

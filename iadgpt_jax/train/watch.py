@@ -12,7 +12,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"  # the event jax.monitor
 class Recompilations:
     """Counts how often the jitted function called `name` was compiled after the first time, and says so at once.
 
-    One shape for every row is the design (DESIGN.md §5), so any number but 0 is a fault, and an expensive one.
+    One shape for every row is the design (docs/design.md), so any number but 0 is a fault, and an expensive one.
     """
 
     def __init__(self, name: str):

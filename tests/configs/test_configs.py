@@ -63,7 +63,7 @@ def test_a_size_without_configuration_is_an_input_error():
 
 
 def test_the_papers_settings():
-    """Learning rates, replay and frozen parts as DESIGN.md §4 settles them. (Batches: tests/data/test_fill.py.)"""
+    """Learning rates, replay and frozen parts as docs/design.md settles them. (Batches: tests/data/test_fill.py.)"""
     stages = [get_config(f"stage{stage}", "7b") for stage in (1, 2, 3)]
     assert [c.optimizer.rate for c in stages] == [1e-5, 1e-5, 2e-6]
     assert [c.map_space for c in stages] == ["none", "none", "probability"]

@@ -150,7 +150,7 @@ def test_groups_must_divide():
 
 
 def test_counts_are_those_of_the_rows():
-    """Tally against the arrays: who may see whom as DESIGN.md §5 says it, pair by pair."""
+    """Tally against the arrays: which slots attend to which as docs/design.md says it, pair by pair."""
     batch = growing(rows=2)[0]
     rows, tally = batch.rows, batch.tally
     assert tally.slots == (rows.segment > 0).sum() and tally.slots_room == rows.segment.size

@@ -28,7 +28,7 @@ from tests.small_iadgpt import BUDGET, SIDE, draw_image, lively_params, small_co
 POSITIONS = ("qwen", "aligned")
 SIZES = ((SIDE, SIDE), (3, 3), (2, 3))  # merged tokens of a query: full windows, partial ones, not square
 ROW = RowShape(slots=160, images=6, patches=BUDGET, maps=1, keyword_rows=8, targets=1, mask_side=1)
-CLOSE = dict(rtol=0, atol=1e-5)  # the bound; sums run in another order than in one long row
+CLOSE = dict(rtol=0, atol=1e-5)  # rounding alone: sums run in another order than in one long row
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,7 +21,8 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_the_files_a_page_names_exist(page):
-    named = re.findall(r"(?<![\w./-])(?:launch|tools|configs|tests|iadgpt_jax)/[\w/]*(?:\.\w+)?", PAGES[page])
+    text = re.sub(r"^    # .*$", "", PAGES[page], flags=re.MULTILINE)  # an example may name a file yet to be written
+    named = re.findall(r"(?<![\w./-])(?:launch|tools|configs|tests|iadgpt_jax)/[\w/]*(?:\.\w+)?", text)
     missing = {name for name in named if "NAME" not in name and not (ROOT / name).exists()}
     assert not missing
 
@@ -51,7 +52,7 @@ def test_every_page_of_docs_can_be_reached_from_the_readme():
 
 def test_the_picture_of_the_layers_shows_the_layers_that_lint_holds():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    (layers,) = (contract["layers"] for contract in contracts if contract.get("containers") == ["iadgpt_jax"])
     drawn = re.findall(r">([a-z_]+)</text>", (ROOT / "docs/layers.svg").read_text())
     held = [name for layer in reversed(layers) for name in layer.split(" | ")]
     assert drawn[: len(held)] == held, "draw it anew: python tools/draw_design.py --out=docs"

@@ -176,7 +176,7 @@ def model() -> Figure:
 def layers() -> Figure:
     """Who may import whom: the layer contract of pyproject.toml, the scripts above it."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    contract = next(contract for contract in contracts if contract["type"] == "layers")
+    contract = next(contract for contract in contracts if contract.get("containers") == ["iadgpt_jax"])
     rows = [["launch", "tools"], *(layer.split(" | ") for layer in contract["layers"])]
     step, left, wide, gap = 0.5, 0.6, 4.6, 0.1
     sheet = Sheet(10.4, step * len(rows) + 0.25)

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--seeds={args.seeds}: at least one reference draw is needed")
     if not 0 < args.ratio <= 1:
         raise InputError(f"--ratio={args.ratio}: choose a share of tokens above 0 and at most 1")
-    open_at = partial(open_source, args.dataset, seed=args.seed)
+    open_at = partial(open_source, args.dataset, seed=args.seed, mask_resize="nearest")
     source = open_at(side=None)
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--source", required=True, type=Path, metavar="DIR", help="where the dataset was unpacked to")
     add("--out", required=True, type=Path, metavar="DIR", help="where the prepared one goes; must not exist")
     add("--side", type=int, default=0, metavar="PIXELS",
-        help="squash images and masks to this square; 0 keeps each size (default)")  # fmt: skip
+        help="squash images to this square; 0 keeps each size (default)")  # fmt: skip
     add("--categories", metavar="A,B", default=(), type=_names, help="only these (default: all)")
     add(
         "--words",

@@ -106,7 +106,7 @@ def verify(
         return found
     if not hasattr(theirs, "inspect_many"):
         raise InputError(f"{hf} holds no PyTorch twin, which alone can inspect a dataset: leave --dataset out")
-    source = open_source(dataset, side=None, seed=options.get("seed", 0))
+    source = open_source(dataset, side=None, seed=options.get("seed", 0), mask_resize="nearest")
     values = dict(found.values)
     for name, value in inspect_both(model, theirs, source, watch=watch, **options).items():
         values[name] = max(value, values.get(name, 0.0))

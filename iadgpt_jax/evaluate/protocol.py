@@ -49,11 +49,12 @@ class CategoryScores:
 def draw_plans(
     source: Source, shots: Sequence[int], draw: int, seed: int = 0, references: str = "own", categories=None
 ) -> list[CategoryPlan]:
-    """The plans of one draw. `references`: "own" category's, a "wrong" category's (the next one's), or "none" shown.
+    """The plans of one draw. `references`: "own" category's, a "wrong" category's (that of the next name), or "none" shown.
 
     References come from good samples of the train split where the source has one, otherwise from the first
-    REFERENCE_POOL good ones; queries are all other test samples. What is drawn for a category does not depend on which
-    others are evaluated (`categories`; empty: all).
+    REFERENCE_POOL good ones; queries are all other test samples. What is drawn for a category follows from
+    the seed, the draw, its name and its own good samples alone: the same with other categories around it, or with only
+    some of them evaluated (`categories`; empty: all).
 
     Raises:
       InputError: a category is unknown, has too few good samples or queries of one kind only, or there is no other
@@ -77,10 +78,11 @@ def draw_plans(
     if references == "wrong" and len(names) < 2:
         raise InputError(f"source {source.name} holds {names[0]} alone: no other category can lend wrong references")
     plans = []
-    for number, name in enumerate(names):
+    turn = sorted(names)
+    for name in names:
         if categories and name not in categories:
             continue
-        lender = names[(number + 1) % len(names)] if references == "wrong" else name
+        lender = turn[(turn.index(name) + 1) % len(turn)] if references == "wrong" else name
         pool = pools[lender]
         kinds = {source.records[i].defective for i in queries[name]}
         if len(pool) < most or len(kinds) < 2:
@@ -88,7 +90,7 @@ def draw_plans(
                 f"category {name} of {source.name} cannot be evaluated at {most} shots: it needs {most} good reference "
                 f"images of {lender} (found {len(pool)}), and good as well as defective test images"
             )
-        rng = np.random.default_rng([seed, draw, number])
+        rng = np.random.default_rng([seed, draw, *name.encode()])
         chosen = tuple(pool[i] for i in rng.permutation(len(pool))[:most])
         plans.append(CategoryPlan(name, chosen, tuple(queries[name])))
     return plans
@@ -166,13 +168,16 @@ def run(
 
 
 def measure(source: Source, scored: dict[str, CategoryScores], full: bool = False) -> dict[str, dict[str, float]]:
-    """{category: metrics} at the masks' resolution, maps upsampled bilinearly. Unmasked defects leave pixels out."""
+    """{category: metrics} at the masks' resolution, maps upsampled bilinearly. A category with a defect that nobody drew,
+    or whose defects are all too small to leave a pixel at this size, gets image metrics alone."""
     metrics = {}
     for name, found in scored.items():
         metrics[name] = image_metrics(np.array(found.scores), np.array(found.labels))
         samples: list[Sample] = [source[i] for i in found.indices]
         if all(sample.mask is not None for sample in samples):
             masks = np.stack([sample.mask for sample in samples])
+            if not masks.any():
+                continue
             maps = np.stack([upsample(m, mask.shape) for m, mask in zip(found.maps, masks, strict=True)])
             metrics[name] |= pixel_metrics(maps, masks, full=full)
     return metrics

@@ -60,6 +60,23 @@ def test_a_draw_is_a_function_of_seed_number_and_category_alone():
     assert [plan.references for plan in fewer] == [plan.references[:2] for plan in plans], "k shots are the first k"
 
 
+def test_references_of_a_category_do_not_depend_on_the_others_in_its_source():
+    """A category alone, behind others or before them: the same of its good samples, in the same order."""
+
+    def drawn(source, draw):
+        plans = {plan.category: plan.references for plan in draw_plans(source, (1, 4), draw, seed=3)}
+        first = [record.category for record in source.records].index("ring")
+        return [index - first for index in plans["ring"]]
+
+    alone = SimpleNamespace(name="one", records=[record for record in SPLIT.records if record.category == "ring"])
+    turned = SimpleNamespace(name="turned", records=sorted(SPLIT.records, key=lambda r: r.category, reverse=True))
+    for draw in range(5):
+        assert drawn(alone, draw) == drawn(SPLIT, draw) == drawn(turned, draw)
+    plans = draw_plans(SPLIT, (4,), 0)
+    offsets = {tuple(index - plan.references[0] for index in plan.references) for plan in plans}
+    assert len(offsets) > 1, "categories draw apart from each other"
+
+
 def test_wrong_references_are_good_ones_of_another_category():
     own, wrong = draw_plans(SPLIT, (4,), 0), draw_plans(SPLIT, (4,), 0, references="wrong")
     assert [plan.queries for plan in wrong] == [plan.queries for plan in own]
@@ -155,6 +172,15 @@ def test_metrics_are_those_of_upsampled_maps_and_leave_out_what_nobody_drew(sour
             return Sample(sample.image, None if index == indices[-1] else sample.mask, *list(vars(sample).values())[2:])
 
     assert measure(Unmasked(), {"nut": found}) == {"nut": wanted}
+
+    class Lost(Drawn):
+        """Defects so small that no pixel of their masks is left at this size."""
+
+        def _draw(self, record, index, rng):
+            sample = super()._draw(record, index, rng)
+            return Sample(sample.image, 0 * sample.mask, *list(vars(sample).values())[2:])
+
+    assert measure(Lost(), {"nut": found}) == {"nut": wanted}
 
 
 def test_maps_are_upsampled_with_half_pixel_centres():

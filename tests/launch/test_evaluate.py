@@ -96,7 +96,7 @@ def mask_of(folder, key: str) -> np.ndarray:
     if "good" in key:
         return np.zeros((SIDE, SIDE), np.uint8)
     name = key.replace("/test/", "/ground_truth/").replace(".png", "_mask.png")
-    return resize_mask(read_mask(folder / "data" / name), SIDE)
+    return resize_mask(read_mask(folder / "data" / name), (SIDE, SIDE), "nearest")
 
 
 @pytest.mark.slow

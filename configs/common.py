@@ -25,6 +25,7 @@ def common(size: str) -> ml_collections.ConfigDict:
 
     c.source = "procedural" if small else ""  # or the path of a prepared dataset or of a folder in MVTec layout
     c.source_categories = 800  # of the procedural source
+    c.detection_prompt = ""  # one of data/detection_prompt.PROMPTS; empty: that of init_from, else "normality"
     c.categories = ""  # only these of the source, separated by commas; empty: all
     c.image_side = {"tiny": 112, "bench": 224}.get(size, 448)
     # Random flips and transposes, and red, green and blue permuted. They help training from scratch; for pretrained

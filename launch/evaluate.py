@@ -23,6 +23,7 @@ import json
 from absl import logging
 
 from iadgpt_jax.checkpoint.files import kind_of
+from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
 from iadgpt_jax.data.sources import DATASETS, open_source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.progress import progress
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--seeds={args.seeds}: at least one reference draw is needed")
     if not 0 < args.ratio <= 1:
         raise InputError(f"--ratio={args.ratio}: choose a share of tokens above 0 and at most 1")
+    prompt = named_prompt(args.prompt) if args.prompt else None
     open_at = partial(open_source, args.dataset, seed=args.seed, mask_resize="nearest")
     source = open_at(side=None)
     try:
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = open_at(side=side)
 
     # ---- Score ----
-    evaluator = Evaluator(loaded, shots, ratio=args.ratio, mesh=mesh)
+    evaluator = Evaluator(loaded, shots, ratio=args.ratio, mesh=mesh, prompt=prompt)
     draws = evaluator.draws(
         source, args.seeds, seed=args.seed, references=args.references, categories=categories, full=args.full,
         watch=lambda items, total: progress(items, total, "scoring", "batches"),
@@ -79,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "shots": {str(k): draws.summary[k] for k in shots},
         "dataset": args.dataset, "checkpoint": str(args.checkpoint), "step": loaded.step, "seeds": args.seeds,
         "seed": args.seed, "references": args.references, "ratio": args.ratio, "side": side, "smoothing": "none",
+        "detection_prompt": evaluator.prompt.name,
     }  # fmt: skip
     write_json(args.out / "metrics.json", results)
     write_json(args.out / "protocol.json", protocol(source, draws, args.references))
@@ -102,6 +105,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--categories", default="", metavar="A,B", help="only these (default: all)")
     add("--references", default="own", choices=("own", "wrong", "none"),
         help="a control: references of another category, or none (default: own)")  # fmt: skip
+    add("--prompt", default="", metavar="NAME",
+        help=f"detection prompt: {', '.join(PROMPTS)} (default: that of training)")  # fmt: skip
     add("--ratio", type=float, default=1.0, metavar="R", help="tokens kept of references after the first (default: 1)")
     add("--side", type=int, default=0, help="images are squashed to this square; 0: that of training (default)")
     add("--fsdp", type=int, default=1, metavar="N", help="devices that share one copy of the weights (default: 1)")

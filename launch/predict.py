@@ -3,7 +3,8 @@
     python launch/predict.py --checkpoint=DIR --reference=A.png [--reference=B.png …] --query=Q.png [--query=…]
 
 Writes OUT/<query>_overlay.png (the map over the photograph) and OUT/<query>_map.png (16 bits, with its scale noted
-inside). Nothing is trained and no threshold is set: the score is the probability that the product is defective.
+inside). Nothing is trained and no threshold is set: the score is the probability that the product is defective, the
+margin its log-odds, which still tells sure verdicts apart.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from absl import logging
 from PIL import Image
 
 from iadgpt_jax.checkpoint.files import kind_of
+from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
 from iadgpt_jax.data.images import read_image
-from iadgpt_jax.data.tasks.prompts import ANOMALOUS_ANSWER
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.evaluate.heatmap import overlay, save_map_png16
 from iadgpt_jax.infer.inspection import Inspection
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # ---- Check the arguments before JAX is loaded ----
     kind_of(flags.checkpoint)
+    prompt = named_prompt(flags.prompt) if flags.prompt else None
     queries = [read_image(path) for path in flags.query]
     references = [read_image(path) for path in flags.reference]
     try:
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"loading {flags.checkpoint}", file=sys.stderr)
     from iadgpt_jax.infer.inspector import Inspector
 
-    inspector = Inspector.load(flags.checkpoint, ratio=flags.ratio, side=flags.side)
+    inspector = Inspector.load(flags.checkpoint, ratio=flags.ratio, side=flags.side, prompt=prompt)
     pictures = [*queries, *references]
     inspections = inspector.inspections(pictures, references)
     results = list(progress(inspections, len(pictures), "inspecting", "images"))
@@ -71,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {
                 "query": str(path),
                 "score": result.score,
+                "margin": result.margin,
+                "defective": result.defective,
                 "answer": result.answer,
                 "explanation": result.explanation,
                 "map": str(map_path),
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
         )
         if not flags.json:
-            print(readable(path, result, map_path, overlay_path))
+            print(readable(path, inspector.prompt.question, result, map_path, overlay_path))
     if flags.json:
         print(json.dumps(records if len(records) > 1 else records[0], indent=2, ensure_ascii=False))
 
@@ -108,11 +112,12 @@ def stems(paths: Sequence[Path]) -> list[str]:
     return out
 
 
-def readable(path: Path, result: Inspection, map_path: Path, overlay_path: Path) -> str:
-    verdict = "defective" if result.answer == ANOMALOUS_ANSWER else "normal"
+def readable(path: Path, question: str, result: Inspection, map_path: Path, overlay_path: Path) -> str:
+    verdict = "defective" if result.defective else "normal"
     return (
-        f"{path}: {verdict}, score {result.score:.3f}\n"
-        f'  is it normal?   "{result.answer}"\n'
+        f"{path}: {verdict}, score {result.score:.3f} (margin {result.margin:+.2f})\n"
+        f"  {question}\n"
+        f'                  "{result.answer}"\n'
         f'  what is wrong?  "{result.explanation}"\n'
         f"  where           {overlay_path}, {map_path}"
     )
@@ -142,6 +147,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ratio", type=float, default=1.0, metavar="R",
         help="share of the tokens kept of every reference but the first, 0 < R <= 1 (default: 1.0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prompt", default="", metavar="NAME",
+        help=f"detection prompt: {', '.join(PROMPTS)} (default: that of training)",
     )  # fmt: skip
     parser.add_argument(
         "--side", type=int, metavar="N",

@@ -25,9 +25,11 @@ from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files, write_model_files
 from iadgpt_jax.command_line import parse
+from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import Batches, put
 from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
@@ -52,15 +54,17 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     rules = ShardingRules()
 
     # ---- Model: from the workdir if it has one, else from config.init_from, else random ----
-    going_on, params = bool(finished_steps(workdir)), None
+    going_on, params, before = bool(finished_steps(workdir)), None, {}
     if going_on:
-        model_config, tokenizer, _ = read_model_files(workdir)
+        model_config, tokenizer, before = read_model_files(workdir)
     elif config.init_from:
         loaded = load_model(config.init_from, mesh, rules, dtype="float32")
-        model_config, tokenizer, params = loaded.config, loaded.tokenizer, loaded.params
+        model_config, tokenizer, params, before = loaded.config, loaded.tokenizer, loaded.params, loaded.info
         del loaded
     else:
         model_config, tokenizer = preset(config.size, config.architecture), tiny_tokenizer()
+    chosen = config.detection_prompt and not going_on
+    prompt = named_prompt(config.detection_prompt) if chosen else prompt_of(before)
     training = build_training(config, model_config, mesh, rules, params)
 
     # ---- Data: each process loads the rows that its devices hold ----
@@ -78,7 +82,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
             Augmentation(**config.augment),
             say=lambda line: say(f"warning: {line}"),
         ),
-        Encoder(model_config, tokenizer),
+        Encoder(model_config, tokenizer, prompt),
         training.shape,
         rows=config.rows,
         instances=config.instances,
@@ -96,7 +100,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         state, first = restore_state(checkpoints, training.state, config.frozen)
         say(f"going on from step {first} of {workdir}")
     else:
-        info = {"stage": config.stage, "image_side": config.image_side, "config": json_config(config)}
+        info = {"stage": config.stage, "image_side": config.image_side, "detection_prompt": prompt.to_dict(),
+                "image_pixels": list(pixel_bounds_of(before)), "config": json_config(config)}  # fmt: skip
         info |= model_of(model_config).record(config)
         if is_main_process():
             write_model_files(workdir, model_config, tokenizer, info)
@@ -165,6 +170,11 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"or try {name}:tiny"
         )
     entry(config.architecture).check(config)
+    if config.detection_prompt and config.map_space != "none" and not named_prompt(config.detection_prompt).normal:
+        raise InputError(
+            f"config.detection_prompt={config.detection_prompt} has no normal keywords, which supervised maps need: "
+            "add some to its question (data/detection_prompt.py), or set config.map_space=none"
+        )
     if config.profile.steps and not 1 <= config.profile.first <= config.steps:
         raise InputError(f"config.profile.first is {config.profile.first}: choose one of the steps 1 to {config.steps}")
     if config.steps < 1:

@@ -9,7 +9,7 @@ import numpy as np
 
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.models.iadgpt.config import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import LanguageConfig, VisionConfig
@@ -73,8 +73,7 @@ def detection(rng: np.random.Generator, sees: int, high: int = SIDE, wide: int =
     mask = None
     if masked:
         mask = draw_mask(rng, image.shape[0]) if defective else np.zeros(image.shape[:2], np.uint8)
-    turns = (Turn(prompts.DETECT, prompts.verdict(defective)),)
-    return Block(turns, (image,), sees, prompts.KEYWORDS, mask, scored=True)
+    return Block(images=(image,), sees=sees, detection=Detection(defective, mask))
 
 
 def question(rng: np.random.Generator, sees: int, high: int = SIDE, wide: int = SIDE) -> Block:

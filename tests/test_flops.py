@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.detection_prompt import AnswerTokens
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
@@ -70,7 +71,7 @@ def test_without_maps_it_is_exact():
 
 def test_scoring_counts_as_the_formula_says():
     params = jax.eval_shape(lambda: init_params(CONFIG, jax.random.key(0)))
-    score = make_score(IADGPT(CONFIG), LANED.lanes, 1, 2)
+    score = make_score(IADGPT(CONFIG), LANED.lanes, AnswerTokens(1, 2))
     expected = score_flops(CONFIG, LANED, ROWS, pairs=computed_pairs(LANED))
     assert traced_flops(score, params, blank(LANED)) == pytest.approx(expected, rel=0.01)
 
@@ -86,7 +87,8 @@ def test_scoring_against_references_read_before_counts_as_the_formula_says():
 
     def score(params, cache):
         tokens = see(model, params, patches, question.grid)
-        return answer(model, (1, 2), "probability", params, cache, laid.limits[-1:], laid.starts[-1:], tokens, question)
+        at = laid.limits[-1:], laid.starts[-1:]
+        return answer(model, AnswerTokens(1, 2), "probability", params, cache, *at, tokens, question)
 
     lane = dataclasses.replace(
         FLAT, slots=question.tokens.shape[1], images=1, maps=1, keyword_rows=question.map_rows.shape[1], targets=1

@@ -23,11 +23,19 @@ from iadgpt_jax.convert.shards import SHARD_BYTES, create_shards
 from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
 from iadgpt_jax.convert.tree import Watch, params_to_hf, unwatched
 from iadgpt_jax.convert.twin import copy_twin, twin_section
+from iadgpt_jax.data.detection_prompt import prompt_of
+from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 
-TRAVELS = ("stage", "image_side", "map_space", "imported_from")  # no paths of the machine it was trained on
+TRAVELS = (
+    "stage",
+    "image_side",
+    "map_space",
+    "imported_from",
+    "detection_prompt",
+)  # no paths of the machine it was trained on
 EXPORT_DTYPES = {
     "float32": np.dtype(np.float32),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
@@ -53,8 +61,8 @@ def export_hf(
     params: the model's parameter tree, numpy or jax arrays or what lies in a checkpoint (convert/stored.py).
     dtype: a key of EXPORT_DTYPES; None keeps the tree's.
     stock: refuse while the fusion gates are not 0, and ship no twin. replace: an existing `out` may be replaced.
-    info: how it was trained and must be evaluated; written into the model card, and TRAVELS of it in
-    config.json.
+    info: how it was trained and must be evaluated; written into the model card, TRAVELS of it in config.json, and how
+    large photographs may be in preprocessor_config.json.
     watch: wraps the parts on their way (convert/tree.py).
     Raises InputError before anything is written.
     """
@@ -69,6 +77,7 @@ def export_hf(
     if out.exists() and not replace and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; remove it or choose another --out")
     tokenizer = Tokenizer.load(tokenizer_directory)
+    prompt, bounds = prompt_of(info or {}), pixel_bounds_of(info or {})
     kind = EXPORT_DTYPES[dtype] if dtype else np.dtype(params["language"]["embedding"].dtype)
     if kind not in EXPORT_DTYPES.values():
         raise InputError(f"no export as dtype {kind}; choose one of {', '.join(EXPORT_DTYPES)}")
@@ -88,10 +97,10 @@ def export_hf(
     try:
         params_to_hf(config, params, create_shards(aside, shapes, dtypes, shard_bytes), watch)
         video = tokenizer.backend.token_to_id("<|video_pad|>")
-        section = twin_section(fusion=carried) if twin else None
+        section = twin_section(prompt, fusion=carried) if twin else None
         _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video, travels, section))
         _write_json(aside / "generation_config.json", generation_config(config))
-        _write_json(aside / "preprocessor_config.json", preprocessor_config(config))
+        _write_json(aside / "preprocessor_config.json", preprocessor_config(config, bounds))
         copy_tokenizer(tokenizer_directory, aside)
         if twin:
             copy_twin(aside)

@@ -16,7 +16,9 @@ import numpy as np
 from iadgpt_jax.convert.config import model_config_from_hf, training_info
 from iadgpt_jax.convert.names import GATES, entries
 from iadgpt_jax.convert.shards import DTYPES, Shards
+from iadgpt_jax.convert.side_files import read_preprocessor
 from iadgpt_jax.convert.tree import Watch, params_from_hf, pending_params, unwatched
+from iadgpt_jax.data.native_resolution import INFO_KEY
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
@@ -27,8 +29,8 @@ EMBEDDING = "model.embed_tokens.weight"
 
 @dataclass(frozen=True)
 class HfDirectory:
-    """A checked checkpoint. info: how an IADGPT was trained ({} for a stock model); dtype: the one all its tensors
-    share, else float32."""
+    """A checked checkpoint. info: how large photographs may be ("image_pixels"), and of an IADGPT how it was trained;
+    dtype: the one all its tensors share, else float32."""
 
     directory: Path
     config: ModelConfig
@@ -58,7 +60,8 @@ def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:
     _check_tensors(directory, shards, config)
     kinds = {stored.dtype for name, stored in shards.stored.items() if name != GATES}
     dtype = kinds.pop() if len(kinds) == 1 and kinds != {DTYPES["F64"]} else DTYPES["F32"]
-    return HfDirectory(directory, config, training_info(values), dtype, shards)
+    info = training_info(values) | {INFO_KEY: list(read_preprocessor(directory, config))}
+    return HfDirectory(directory, config, info, dtype, shards)
 
 
 def local_directory(hf: str | Path) -> Path:

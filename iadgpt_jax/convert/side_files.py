@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from iadgpt_jax.data.chat import CHAT_TEMPLATE
-from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS
+from iadgpt_jax.data.native_resolution import PUBLISHED, PixelBounds
+from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD
 
@@ -17,11 +21,74 @@ TOKENIZER_FILES = (
 TEMPLATES = TOKENIZER_FILES[-2:]
 
 
-def preprocessor_config(config: ModelConfig) -> dict:
-    """preprocessor_config.json as published with Qwen2.5-VL."""
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+UNSAID = PixelBounds(56 * 56, 28 * 28 * 1280)  # what transformers takes where a file names no size
+
+
+def read_preprocessor(directory: Path, config: ModelConfig) -> PixelBounds:
+    """How large photographs may be, from preprocessor_config.json, or from processor_config.json where transformers 5
+    nested it there; as published where there is neither.
+
+    Both layouts are read: min_pixels and max_pixels, or size with shortest_edge and longest_edge. Raises InputError,
+    naming file and field, where the file asks for pixels this model does not compute: another mean or deviation, patch
+    size or resampling, or no resizing at all.
+    """
+    file, values = directory / PROCESSOR, _read_object(directory / PROCESSOR).get("image_processor")
+    if values is None:
+        file = directory / PREPROCESSOR
+        if not file.exists():
+            return PUBLISHED
+        values = _read_object(file)
+    _check_pixels(file, values, config)
+    size = values.get("size") or {}
+    if not isinstance(size, Mapping):
+        raise InputError(f"{file}: size is {size!r}; expected shortest_edge and longest_edge, in pixels of area")
+    least, most = (
+        size.get(edge, unsaid) if values.get(name) is None else values[name]
+        for name, edge, unsaid in zip(
+            ("min_pixels", "max_pixels"), ("shortest_edge", "longest_edge"), UNSAID, strict=True
+        )
+    )
+    if not all(isinstance(bound, int) and bound > 0 for bound in (least, most)) or least > most:
+        raise InputError(f"{file}: photographs of {least!r} to {most!r} pixels cannot be; correct the two bounds")
+    return PixelBounds(least, most)
+
+
+def _read_object(file: Path) -> dict:
+    """A JSON object, {} where there is no such file."""
+    try:
+        values = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read as JSON ({error}); get it again") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds no JSON object; get it again")
+    return values
+
+
+def _check_pixels(file: Path, values: Mapping, config: ModelConfig) -> None:
+    for name, ours in (("image_mean", IMAGE_MEAN), ("image_std", IMAGE_STD), ("rescale_factor", (1 / 255,))):
+        theirs = values.get(name, list(ours))
+        theirs = theirs if isinstance(theirs, list) else [theirs]
+        if len(theirs) != len(ours) or not all(
+            isinstance(a, int | float) and math.isclose(a, b, rel_tol=1e-5) for a, b in zip(theirs, ours, strict=True)
+        ):
+            raise InputError(f"{file}: {name} is {values[name]}; this model computes only {', '.join(map(str, ours))}")
+    fixed = {
+        "patch_size": config.vision.patch, "merge_size": config.vision.merge, "temporal_patch_size": 2,
+        "resample": 3, "do_resize": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": True,
+    }  # fmt: skip
+    for name, ours in fixed.items():
+        if values.get(name, ours) not in (ours, None):
+            raise InputError(f"{file}: {name} is {values[name]!r}; this model computes only {ours!r}")
+
+
+def preprocessor_config(config: ModelConfig, bounds: PixelBounds = PUBLISHED) -> dict:
+    """preprocessor_config.json in the layout published with Qwen2.5-VL."""
     return {
-        "min_pixels": MIN_PIXELS,
-        "max_pixels": MAX_PIXELS,
+        "min_pixels": bounds.least,
+        "max_pixels": bounds.most,
         "patch_size": config.vision.patch,
         "temporal_patch_size": 2,
         "merge_size": config.vision.merge,

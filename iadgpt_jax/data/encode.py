@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from iadgpt_jax.data.chat import CLOSING, HEADER, TO_ANSWER, opening
+from iadgpt_jax.data.detection_prompt import NORMALITY, DetectionPrompt, occurrences
 from iadgpt_jax.data.patches import grid_of, to_patches
-from iadgpt_jax.data.tasks.instance import Block, Instance, Keywords
+from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.models.iadgpt.positions import after_image, text_position
 from iadgpt_jax.models.protocols import ModelConfig
@@ -83,10 +84,10 @@ class Encoded:
 
 
 class Encoder:
-    """Turns instances of one model's tokenizer and configuration into `Encoded`s."""
+    """Turns instances into `Encoded`s of one model: its configuration, its tokenizer and its detection prompt."""
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer):
-        self.config, self.tokenizer = config, tokenizer
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, prompt: DetectionPrompt = NORMALITY):
+        self.config, self.tokenizer, self.prompt = config, tokenizer, prompt
 
     def __call__(self, instance: Instance) -> Encoded:
         images = [self._image(pixels, i, instance.ratio) for i, pixels in enumerate(instance.shared)]
@@ -170,13 +171,16 @@ class Encoder:
             map_start = len(segment) + 1
             position = self._place(segment, images[-1], len(images) - 1, position)
         keyword_rows: list[tuple[int, float, float]] = []
-        answer = 0
-        for index, turn in enumerate(block.turns):
+        answer, detection, turns = 0, block.detection, block.turns
+        if detection is not None:
+            verdict = None if detection.defective is None else self.prompt.verdict(detection.defective)
+            turns = (Turn(self.prompt.question, verdict), *turns)
+        for index, turn in enumerate(turns):
             if index:
                 lead = CLOSING + opening("user")
             text = lead + turn.question + TO_ANSWER
-            if index == 0 and block.keywords is not None:
-                keyword_rows = self._keywords(text, turn.question, len(segment), block.keywords)
+            if index == 0 and detection is not None:
+                keyword_rows = self._keyword_rows(text, len(segment))
             position = self._text(segment, text, position)
             if index == 0:
                 answer = len(segment) - 1
@@ -186,32 +190,21 @@ class Encoder:
             targets += [(len(segment) - 1 + offset, token) for offset, token in enumerate(ids)]
             # The closing token is laid down with the text that follows it, if any does.
             position = self._ids(segment, ids[:-1], position)
+        mask = None if detection is None else detection.mask
         return EncodedBlock(
-            segment, limit, targets, keyword_rows, map_start, block.mask, answer, block.scored, position
+            segment, limit, targets, keyword_rows, map_start, mask, answer, detection is not None, position
         )
 
-    def _keywords(self, text: str, question: str, start: int, keywords: Keywords) -> list[tuple[int, float, float]]:
-        """Rows of every keyword's sub-tokens, weighted so that words count equally and sub-tokens within a word too."""
+    def _keyword_rows(self, text: str, start: int) -> list[tuple[int, float, float]]:
+        """Rows of every keyword's sub-tokens, weighted so that words count equally and sub-tokens within a word too.
+        text: tokenised together, holds the detection question; start: its first slot."""
         ids, offsets = self.tokenizer.encode_with_offsets(text)
-        base = text.index(question)
+        base = text.index(self.prompt.question)
         rows: dict[int, list[float]] = {}
-        for column, words in enumerate((keywords.abnormal, keywords.normal)):
-            spans = [span for word in words for span in _occurrences(question, word)]
-            found = {question[a:b].lower() for a, b in spans}
-            if missing := set(words) - found:
-                raise ValueError(f"prompt {question!r} lacks the keywords {sorted(missing)} its maps are read from")
+        for column, words in enumerate((self.prompt.abnormal, self.prompt.normal)):
+            spans = [span for word in words for span in occurrences(self.prompt.question, word)]
             for a, b in spans:
                 pieces = [i for i, (low, high) in enumerate(offsets) if low < base + b and high > base + a]
                 for piece in pieces:
                     rows.setdefault(start + piece, [0.0, 0.0])[column] += 1.0 / len(pieces) / len(spans)
         return [(row, *weights) for row, weights in sorted(rows.items())]
-
-
-def _occurrences(question: str, word: str):
-    """Character spans of `word` as a whole word ("normal" does not occur in "abnormal")."""
-    lowered, at = question.lower(), 0
-    while (at := lowered.find(word, at)) >= 0:
-        end = at + len(word)
-        if not (at and lowered[at - 1].isalpha()) and not lowered[end : end + 1].isalpha():
-            yield at, end
-        at = end

@@ -7,6 +7,8 @@ to a square instead, so the two agree only on photographs that are square alread
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,14 +17,28 @@ from iadgpt_jax.data.patches import grid_of, patches_needed
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import VisionTower
 
-MIN_PIXELS, MAX_PIXELS = 56 * 56, 12845056  # preprocessor_config.json as published with Qwen2.5-VL
+INFO_KEY = "image_pixels"  # where a model's files keep its bounds, as [least, most]
 MAX_ASPECT = 200
 
 
-def smart_resize(
-    height: int, width: int, factor: int = 28, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS
-) -> tuple[int, int]:
-    """The (height, width) in multiples of `factor` nearest to the photograph's, its area within the two bounds.
+class PixelBounds(NamedTuple):
+    """The least and the most pixels a photograph has after resizing; by default as published with Qwen2.5-VL
+    (min_pixels and max_pixels of preprocessor_config.json)."""
+
+    least: int = 56 * 56
+    most: int = 12845056
+
+
+PUBLISHED = PixelBounds()
+
+
+def pixel_bounds_of(info: Mapping) -> PixelBounds:
+    """The bounds a model's files name; the published ones where they name none."""
+    return PixelBounds(*info.get(INFO_KEY, PUBLISHED))
+
+
+def smart_resize(height: int, width: int, factor: int = 28, bounds: PixelBounds = PUBLISHED) -> tuple[int, int]:
+    """The (height, width) in multiples of `factor` nearest to the photograph's, its area within the bounds.
 
     Rounding is half to even, as in the published code. Raises InputError for an aspect beyond 200.
     """
@@ -31,12 +47,12 @@ def smart_resize(
             f"a photograph of {height}×{width} pixels is too narrow (aspect at most {MAX_ASPECT}); cut it into tiles"
         )
     high, wide = round(height / factor) * factor, round(width / factor) * factor
-    if high * wide > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
+    if high * wide > bounds.most:
+        shrink = math.sqrt(height * width / bounds.most)
         high = max(factor, math.floor(height / shrink / factor) * factor)
         wide = max(factor, math.floor(width / shrink / factor) * factor)
-    elif high * wide < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
+    elif high * wide < bounds.least:
+        grow = math.sqrt(bounds.least / (height * width))
         high, wide = math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
     return high, wide
 
@@ -44,9 +60,8 @@ def smart_resize(
 def native_image(
     image: np.ndarray,
     vision: VisionTower,
+    bounds: PixelBounds = PUBLISHED,
     budget: int | None = None,
-    min_pixels: int = MIN_PIXELS,
-    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """uint8[H, W, 3] resized (bicubic, antialiased) to sides of whole merged tokens.
 
@@ -54,9 +69,9 @@ def native_image(
     not even the smallest permitted size does.
     """
     factor = vision.patch * vision.merge
-    high, wide = smart_resize(*image.shape[:2], factor, min_pixels, max_pixels)
+    high, wide = smart_resize(*image.shape[:2], factor, bounds)
     while budget is not None and patches_needed(grid_of((high, wide), vision), vision) > budget:
-        smaller = smart_resize(*image.shape[:2], factor, 0, high * wide - 1)
+        smaller = smart_resize(*image.shape[:2], factor, PixelBounds(0, high * wide - 1))
         if math.prod(smaller) >= high * wide:
             raise InputError(
                 f"a photograph of {image.shape[0]}×{image.shape[1]} pixels does not fit a slot of {budget} patches "

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from iadgpt_jax.checkpoint.load import LoadedModel, trained_dtype
+from iadgpt_jax.data.detection_prompt import prompt_of
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.place import place_of
 from iadgpt_jax.data.sources.sample import Sample, Source
@@ -42,7 +43,8 @@ def generate_answers(
     watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> Answers:
     """Ask what is wrong with `per_category` queries of every plan, half of them defective, against all references."""
-    encoder = Encoder(loaded.config, loaded.tokenizer)
+    prompt = prompt_of(loaded.info)
+    encoder = Encoder(loaded.config, loaded.tokenizer, prompt)
     special = loaded.config.tokens
     model = make_module(loaded.config, jnp.dtype(trained_dtype(loaded)))
     generator = Generator(model, loaded.params, (special.chat_end, special.end_of_text))
@@ -55,7 +57,7 @@ def generate_answers(
         for (_, indices), blocks in zip(part, answers, strict=True):
             texts |= {index: loaded.tokenizer.decode(tokens) for index, tokens in zip(indices, blocks, strict=True)}
     truths = [truth(source[index]) for index in texts]
-    return Answers(grade_answers(list(texts.values()), truths), texts)
+    return Answers(grade_answers(list(texts.values()), truths, anomalous_answer=prompt.anomalous_answer), texts)
 
 
 def chosen(source: Source, plan: CategoryPlan, count: int, seed: int) -> list[int]:

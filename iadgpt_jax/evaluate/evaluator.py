@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from iadgpt_jax.checkpoint.load import LoadedModel, trained_dtype
+from iadgpt_jax.data.detection_prompt import DetectionPrompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.evaluate.metrics import summarize
@@ -35,12 +36,13 @@ class Evaluator:
 
     def __init__(
         self, loaded: LoadedModel, shots: Sequence[int], *, at_once: int = AT_ONCE, ratio: float = 1.0,
-        dtype: str | None = None, mesh: Mesh | None = None,
+        dtype: str | None = None, mesh: Mesh | None = None, prompt: DetectionPrompt | None = None,
     ):  # fmt: skip
-        """`ratio` r of compression. `dtype` of computing; default: that of training. `mesh` is where the model was
-        loaded, default: one device; each device scores `at_once` queries together."""
+        """`ratio` r of compression. `dtype` of computing and `prompt` to detect with; default: those of training.
+        `mesh` is where the model was loaded, default: one device; each device scores `at_once` queries together."""
         self.loaded, self.shots, self.ratio = loaded, tuple(shots), ratio
-        self.encoder = Encoder(loaded.config, loaded.tokenizer)
+        self.prompt = prompt or prompt_of(loaded.info)
+        self.encoder = Encoder(loaded.config, loaded.tokenizer, self.prompt)
         kind, rules = jnp.dtype(dtype or trained_dtype(loaded)), ShardingRules()
         self.at_once = at_once if mesh is None else at_once * parts(mesh, rules.batch)
         self.model = make_module(loaded.config, kind, kernels=choose("auto", mesh, rules, kind))

@@ -13,11 +13,13 @@ import jax
 import numpy as np
 
 from iadgpt_jax.checkpoint.load import LoadedModel
+from iadgpt_jax.data.detection_prompt import DetectionPrompt
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.evaluate.answers import Answers
 from iadgpt_jax.evaluate.evaluator import Draws, Evaluator
 from iadgpt_jax.evaluate.gallery import GalleryItem
+from iadgpt_jax.infer.margin import probability
 from iadgpt_jax.models.registry import init_params
 
 Watch = Callable[[Iterable, int], Iterable]
@@ -25,12 +27,13 @@ Watch = Callable[[Iterable, int], Iterable]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """results: {"held_out": …, "controls": …} as results.json has them; draws: those of the trained model; roc: scores
-    and labels pooled over categories, per setting."""
+    """results: {"held_out": …, "controls": …} as results.json has them; draws: those of the trained model; roc: margins
+    and labels pooled over categories, per setting; prompt: the one they were detected with."""
 
     results: dict
     draws: Draws
     roc: dict[str, tuple[np.ndarray, np.ndarray]]
+    prompt: DetectionPrompt
 
 
 def evaluate_held_out(
@@ -65,7 +68,7 @@ def evaluate_held_out(
         "held_out": by_shots(own),
         "controls": {name: by_shots(control) for name, control in controlled.items()},
     }
-    return HeldOut(results, own, roc)
+    return HeldOut(results, own, roc, evaluator.prompt)
 
 
 def by_shots(draws: Draws) -> dict[str, dict]:
@@ -73,9 +76,9 @@ def by_shots(draws: Draws) -> dict[str, dict]:
 
 
 def pooled(draws: Draws, shots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores float[n] and labels bool[n] of the first draw over all categories."""
+    """Margins float[n] and labels bool[n] of the first draw over all categories."""
     found = draws.scored[0][shots].values()
-    return np.concatenate([c.scores for c in found]), np.concatenate([c.labels for c in found])
+    return np.concatenate([c.margins for c in found]), np.concatenate([c.labels for c in found])
 
 
 def gallery(
@@ -84,32 +87,35 @@ def gallery(
 ) -> list[GalleryItem]:  # fmt: skip
     """Inspections of the first draw at `shots`, drawn at random among hits and among misses, two hits on good parts.
 
-    A hit is a right verdict at p = ½. Where an explanation was generated (`answers`) it follows the verdict.
+    A hit is a right verdict. Where an explanation was generated (`answers`) it follows the verdict.
     """
     plans = {plan.category: plan for plan in held_out.draws.plans[0]}
     rows = []
     for name, found in held_out.draws.scored[0][shots].items():
         low, high = float(np.min(found.maps)), float(np.max(found.maps))
-        for index, score, label, map_ in zip(found.indices, found.scores, found.labels, found.maps, strict=True):
+        for index, margin, label, map_ in zip(found.indices, found.margins, found.labels, found.maps, strict=True):
             if answers is None or index in answers.texts:
-                rows.append((name, index, score, label, map_, low, high))
+                rows.append((name, index, margin, label, map_, low, high))
     rng = np.random.default_rng(seed)
     rows = [rows[i] for i in rng.permutation(len(rows))]
-    right = [row for row in rows if (row[2] > 0.5) == row[3]]
-    wrong = [row for row in rows if (row[2] > 0.5) != row[3]][:misses]
+    right = [row for row in rows if (row[2] > 0) == row[3]]
+    wrong = [row for row in rows if (row[2] > 0) != row[3]][:misses]
     good = [row for row in right if not row[3]][:2]
     items = [row for row in right if row[3]][: hits - len(good)] + good
-    return [item(source, plans[row[0]].references[:shots], *row, answers) for row in [*items, *wrong]]
+    prompt = held_out.prompt
+    return [item(source, prompt, plans[row[0]].references[:shots], *row, answers) for row in [*items, *wrong]]
 
 
-def item(source, references, name, index, score, label, map_, low, high, answers: Answers | None) -> GalleryItem:
+def item(
+    source, prompt: DetectionPrompt, references, name, index, margin, label, map_, low, high, answers: Answers | None
+) -> GalleryItem:
     sample = source[index]
-    said = prompts.verdict(score > 0.5)
+    said = prompt.verdict(margin > 0)
     if answers is not None:
         said += f". {answers.texts[index]}"
     return GalleryItem(
         references=[source[i].image for i in references], query=sample.image, mask=sample.mask, map=map_, low=low,
-        high=high, score=score, label=label, category=name, answer=said,
-        truth=f"{prompts.verdict(label)}. {prompts.reasoning(sample)}",
-        verdict="hit" if (score > 0.5) == label else "miss",
+        high=high, score=probability(margin), label=label, category=name, answer=said,
+        truth=f"{prompt.verdict(label)}. {prompts.reasoning(sample)}",
+        verdict="hit" if (margin > 0) == label else "miss",
     )  # fmt: skip

@@ -20,32 +20,37 @@ import numpy as np
 from iadgpt_jax.checkpoint.load import LoadedModel, load_model
 from iadgpt_jax.convert.hf_export import differences, fusion_gates
 from iadgpt_jax.convert.twin import has_twin
+from iadgpt_jax.data.detection_prompt import prompt_of
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import read_image, resize_square
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.sources import open_source
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.parity_dataset import inspect_both
+from iadgpt_jax.infer.margin import margin_of, probability
 from iadgpt_jax.models.protocols import Model, ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 from iadgpt_jax.models.registry import make_module
 from iadgpt_jax.models.rows import Rows
 
 # What float32 rounding alone leaves far behind.
-TOLERANCES = {"logits.kl_max": 1e-6, "score.max_abs": 1e-5, "map.max_abs": 1e-4}
+TOLERANCES = {"logits.kl_max": 1e-6, "margin.max_abs": 1e-3, "score.max_abs": 1e-5, "map.max_abs": 1e-4}
 AUROC_TOLERANCE = 1e-4  # of a whole dataset inspected by both: four decimals
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """One prompt through one model: features float32[images · N, E], logits float32[S, V], score, map float32[N]."""
+    """One prompt through one model: features float32[images · N, E], logits float32[S, V], margin, map float32[N]."""
 
     features: np.ndarray
     logits: np.ndarray
-    score: float
+    margin: float
     map: np.ndarray | None
+
+    @property
+    def score(self) -> float:
+        return probability(self.margin)
 
 
 @dataclass(frozen=True)
@@ -120,14 +125,14 @@ def compare(model: LoadedModel, theirs, pictures: Sequence[np.ndarray]) -> Repor
     if twin:  # it squashes what it inspects
         pictures = [resize_square(picture, theirs.prompter.side) for picture in pictures]
     instances = [inspection(pictures[:1], query) for query in pictures[1:]] or [inspection([], pictures[0])]
-    encoded = [Encoder(model.config, model.tokenizer)(instance) for instance in instances]
+    encoder = Encoder(model.config, model.tokenizer, prompt_of(model.info))
+    encoded = [encoder(instance) for instance in instances]
     outputs = list(run_ours(model, encoded)), list(run_theirs(theirs, model, instances, encoded))
     return report(*outputs, "" if twin else differences(model.config, fusion_gates(model.params, model.config)))
 
 
 def inspection(references: Sequence[np.ndarray], query: np.ndarray) -> Instance:
-    turns = (Turn(prompts.DETECT),)
-    block = Block(turns, (query,), len(references), prompts.KEYWORDS, scored=True)
+    block = Block(images=(query,), sees=len(references), detection=Detection())
     return Instance("verify", (block,), tuple(references))
 
 
@@ -173,7 +178,7 @@ def run_ours(model: LoadedModel, encoded: Sequence[Encoded]):
         yield Outputs(
             features[0][valid[0]],
             logits,
-            score_of(logits[len(e.shared) + e.blocks[0].answer], model),
+            model_margin(logits[len(e.shared) + e.blocks[0].answer], model),
             None if maps is None else maps[0, 0, 0, :tokens],
         )
 
@@ -222,10 +227,10 @@ def run_theirs(theirs, model: LoadedModel, instances: Sequence[Instance], encode
         logits = out.logits[0].float().numpy()
         if twin:
             found = theirs.inspect(instance.blocks[0].images[0], instance.shared, explain=False)
-            yield Outputs(features, logits, found.score, found.map.reshape(-1))
+            yield Outputs(features, logits, found.margin, found.map.reshape(-1))
             continue
-        score = score_of(logits[len(e.shared) + e.blocks[0].answer], model)
-        yield Outputs(features, logits, score, map_of(out.attentions, e, config) if config.taps else None)
+        margin = model_margin(logits[len(e.shared) + e.blocks[0].answer], model)
+        yield Outputs(features, logits, margin, map_of(out.attentions, e, config) if config.taps else None)
 
 
 def map_of(attentions, e: Encoded, config: ModelConfig) -> np.ndarray:
@@ -240,16 +245,15 @@ def map_of(attentions, e: Encoded, config: ModelConfig) -> np.ndarray:
     ) / len(layers)
 
 
-def score_of(logits: np.ndarray, model: LoadedModel) -> float:
-    """p(defective) from the logits [V] of the answer's first token (paper eq. 4)."""
-    normal, anomalous = (model.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
-    return float(1 / (1 + np.exp(np.float64(logits[normal]) - logits[anomalous])))
+def model_margin(logits: np.ndarray, model: LoadedModel) -> float:
+    """That of the model's detection prompt, from the logits float32[V] of the answer's first token."""
+    return float(margin_of(logits, prompt_of(model.info).answer_tokens(model.tokenizer)))
 
 
 def report(ours: Sequence[Outputs], theirs: Sequence[Outputs], note: str = "") -> Report:
     """Figures over all prompts. Raises InputError where the two models differ in shape."""
     values: dict[str, float] = {}
-    for name in ("features", "logits", "score", "map"):
+    for name in ("features", "logits", "margin", "score", "map"):
         pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(ours, theirs, strict=True)]
         if any(a is None for a, _ in pairs):
             continue

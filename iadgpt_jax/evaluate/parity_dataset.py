@@ -1,4 +1,4 @@
-"""A whole dataset inspected by a checkpoint and by the PyTorch twin of its export: scores, maps and AUROC of both."""
+"""A whole dataset inspected by a checkpoint and by the PyTorch twin of its export: margins, maps and AUROC of both."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def inspect_both(
 ) -> dict[str, float]:
     """One draw of references, every query of it, by both sides' own `inspect_many`. theirs: the twin.
 
-    Returns figures as in `verify.Report`: "score.max_abs" and "map.max_abs" over all inspections, and for each metric
-    "image_auroc.ours", "image_auroc.theirs" … (means over categories). Raises InputError for an unknown category.
+    Returns figures as in `parity.Report`: "margin.max_abs", "score.max_abs" and "map.max_abs" over all inspections, and
+    for each metric "image_auroc.ours", "image_auroc.theirs" … (means over categories). Raises InputError for an unknown
+    category.
     """
     sides = {"ours": Inspector(model), "theirs": theirs}
     plans = draw_plans(source, (shots,), 0, seed, categories=categories)
     found = {side: {plan.category: CategoryScores(plan.category) for plan in plans} for side in sides}
-    apart = {"score.max_abs": 0.0, "map.max_abs": 0.0}
+    apart = {"margin.max_abs": 0.0, "score.max_abs": 0.0, "map.max_abs": 0.0}
     for plan in watch(plans, len(plans)):
         references = [source[i].image for i in plan.references]
         queries = [source[i] for i in plan.queries]
@@ -45,10 +46,12 @@ def inspect_both(
             scores = found[side][plan.category]
             scores.indices += plan.queries
             scores.labels += [source.records[i].defective for i in plan.queries]
-            scores.scores += [one.score for one in inspections]
+            scores.margins += [one.margin for one in inspections]
             scores.maps += [np.asarray(one.map) for one in inspections]
         for ours, other in zip(results["ours"], results["theirs"], strict=True):
-            apart["score.max_abs"] = max(apart["score.max_abs"], abs(ours.score - other.score))
+            for figure in ("margin", "score"):
+                difference = abs(getattr(ours, figure) - getattr(other, figure))
+                apart[f"{figure}.max_abs"] = max(apart[f"{figure}.max_abs"], difference)
             apart["map.max_abs"] = max(apart["map.max_abs"], float(np.abs(ours.map - np.asarray(other.map)).max()))
     summaries = {side: summarize([measure(source, scores)]) for side, scores in found.items()}
     return apart | {

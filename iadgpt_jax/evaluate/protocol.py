@@ -1,4 +1,4 @@
-"""The few-shot protocol: which references, which queries, under which control; then scores and maps per category.
+"""The few-shot protocol: which references, which queries, under which control; then margins and maps per category.
 
 A draw picks an ordered set of references per category; k shots are its first k, so one prefix of references serves
 every shot count. References and draws are named in the result, so a number can be reproduced.
@@ -37,19 +37,21 @@ class CategoryPlan:
 
 @dataclass
 class CategoryScores:
-    """Of one category at one shot count: scores float[n], labels bool[n], maps float[n, h, w] on the token grid."""
+    """Of one category at one shot count: margins float[n] (infer/margin.py), labels bool[n], maps float[n, h, w] on the
+    token grid."""
 
     category: str
     indices: list[int] = field(default_factory=list)
     labels: list[bool] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
     maps: list[np.ndarray] = field(default_factory=list)
 
 
 def draw_plans(
     source: Source, shots: Sequence[int], draw: int, seed: int = 0, references: str = "own", categories=None
 ) -> list[CategoryPlan]:
-    """The plans of one draw. `references`: "own" category's, a "wrong" category's (that of the next name), or "none" shown.
+    """The plans of one draw. `references`: "own" category's, a "wrong" category's (that of the next name), or "none"
+    shown.
 
     References come from good samples of the train split where the source has one, otherwise from the first
     REFERENCE_POOL good ones; queries are all other test samples. What is drawn for a category follows from
@@ -140,13 +142,13 @@ def run(
 
     def keep(waiting) -> None:
         category, indices, grids, number, asked = waiting[0]
-        scores, maps = jax.device_get(waiting[1])
+        margins, maps = jax.device_get(waiting[1])
         for k in shots:
             found = results[number][k][settings[number].plans[category].category]
             at = asked.index(0 if settings[number].references == "none" else k)
             found.indices.extend(indices)
             found.labels.extend(source.records[i].defective for i in indices)
-            found.scores.extend(scores[: len(indices), at].tolist())
+            found.margins.extend(margins[: len(indices), at].tolist())
             found.maps.extend(m[: h * w].reshape(h, w) for m, (h, w) in zip(maps[:, at], grids, strict=False))
 
     prefixes: dict[tuple[int, ...], Prefix] = {}
@@ -168,11 +170,12 @@ def run(
 
 
 def measure(source: Source, scored: dict[str, CategoryScores], full: bool = False) -> dict[str, dict[str, float]]:
-    """{category: metrics} at the masks' resolution, maps upsampled bilinearly. A category with a defect that nobody drew,
-    or whose defects are all too small to leave a pixel at this size, gets image metrics alone."""
+    """{category: metrics}: images ranked by margin, pixels by maps upsampled bilinearly to the masks' resolution. A
+    category with a defect that nobody drew, or whose defects are all too small to leave a pixel at this size, gets
+    image metrics alone."""
     metrics = {}
     for name, found in scored.items():
-        metrics[name] = image_metrics(np.array(found.scores), np.array(found.labels))
+        metrics[name] = image_metrics(np.array(found.margins), np.array(found.labels))
         samples: list[Sample] = [source[i] for i in found.indices]
         if all(sample.mask is not None for sample in samples):
             masks = np.stack([sample.mask for sample in samples])

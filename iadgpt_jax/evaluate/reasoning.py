@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.place import PLACES, cell
 
 
@@ -57,13 +58,13 @@ _DEFECTIVE = re.compile(
 )
 
 
-def read_answer(answer: str, *, anomalous_answer: str = "No") -> Claim:
+def read_answer(answer: str, *, anomalous_answer: str = NORMALITY.anomalous_answer) -> Claim:
     """What an answer claims.
 
     Args:
       answer: generated text, in any case and spacing.
-      anomalous_answer: the bare word, "Yes" or "No", that means defective. The default question asks whether the
-        product is normal, so it is "No".
+      anomalous_answer: the bare word, "Yes" or "No", that means defective (data/detection_prompt.py). The default
+        question asks whether the product is normal, so it is "No".
     """
     text = " ".join(answer.lower().replace("-", " ").split())
     bare = re.match(r"(yes|no)(?=[.,;:!]|$)", text)
@@ -82,7 +83,7 @@ def read_answer(answer: str, *, anomalous_answer: str = "No") -> Claim:
 
 
 def grade_answers(
-    answers: Sequence[str], truths: Sequence[Truth], *, anomalous_answer: str = "No"
+    answers: Sequence[str], truths: Sequence[Truth], *, anomalous_answer: str = NORMALITY.anomalous_answer
 ) -> dict[str, float | int | None]:
     """Shares of answers that are right, each over the images for which the truth is known.
 

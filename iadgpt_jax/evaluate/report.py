@@ -58,7 +58,7 @@ def write_report(
       results: as results.json (or metrics.json) holds them: `held_out`, `controls`, `answers`, `wall_seconds`.
       summary_rows: rows of the headline table; by default those of `results`.
       curves: per stage, {"step": […], "loss": […], and the loss's parts by name}.
-      roc: per setting ("4-shot", "untrained", …), scores float[n] and labels bool[n] over all categories.
+      roc: per setting ("4-shot", "untrained", …), margins float[n] and labels bool[n] over all categories.
       gallery: inspections to show.
       sheet: uint8[H, W, 3], a picture sheet of the products.
       facts: how it was run, name to value (command, seed, machine, versions …).

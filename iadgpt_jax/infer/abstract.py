@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from iadgpt_jax.data.detection_prompt import AnswerTokens
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.data.tokenizer import Tokenizer
@@ -81,7 +82,7 @@ def build_scoring(
 
     def score(params, cache, limits, starts, patches, question: Question):
         tokens = see(model, params, patches, question.grid)
-        return answer(model, (0, 1), space, params, cache, limits, starts, tokens, question)
+        return answer(model, AnswerTokens(0, 1), space, params, cache, limits, starts, tokens, question)
 
     function = jax.jit(score, out_shardings=rows, compiler_options=compiler_options(mesh))
     lane = RowShape(

@@ -2,7 +2,7 @@
 
     inspector = Inspector.load(checkpoint)
     result = inspector.inspect("query.png", references=["good.png"])
-    result.score, result.map, result.answer, result.explanation
+    result.score, result.margin, result.defective, result.map, result.answer, result.explanation
     inspector.ask("Is the scratch deep?", "query.png", references=["good.png"], history=[("What is wrong?", "…")])
 
 Inspections run on the prompts the model was trained on, with images squashed to its square; the references of the last
@@ -21,9 +21,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from iadgpt_jax.checkpoint.load import LoadedModel, load_model, trained_dtype
+from iadgpt_jax.data.detection_prompt import DetectionPrompt, prompt_of
 from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.images import resize_square
-from iadgpt_jax.data.native_resolution import MAX_PIXELS, MIN_PIXELS, native_image
+from iadgpt_jax.data.native_resolution import native_image, pixel_bounds_of
 from iadgpt_jax.data.pack import pack
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
@@ -54,12 +55,12 @@ class Inspector:
     ratio: share of tokens kept of every reference but the first (paper eq. 9); 1.0 keeps all. side: the square to
     which inspected images are squashed; default: the one of training. dtype: of computing; default: that of training.
     mesh: the devices the model was loaded onto, where it is too large for one (`sharding.make_mesh`; answers come
-    fastest with all of them along its tensor axis).
+    fastest with all of them along its tensor axis). prompt: the detection prompt; default: the one of training.
     """
 
     def __init__(
         self, loaded: LoadedModel, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None,
-        mesh: Mesh | None = None,
+        mesh: Mesh | None = None, prompt: DetectionPrompt | None = None,
     ):  # fmt: skip
         self.config, self.tokenizer, self.info = loaded.config, loaded.tokenizer, loaded.info
         unit = self.config.vision.patch * self.config.vision.merge
@@ -72,7 +73,9 @@ class Inspector:
         kind = jnp.dtype(dtype or trained_dtype(loaded))
         self.model = make_module(self.config, kind, kernels=choose("auto", mesh, ShardingRules(), kind))
         self.params = lowered(loaded.params, kind)
-        self.encoder = Encoder(self.config, self.tokenizer)
+        self.prompt = prompt or prompt_of(self.info)
+        self.pixels = pixel_bounds_of(self.info)
+        self.encoder = Encoder(self.config, self.tokenizer, self.prompt)
         special = self.config.tokens
         self._generator = Generator(self.model, self.params, (special.chat_end, special.end_of_text))
         if self.config.taps:
@@ -83,10 +86,10 @@ class Inspector:
     @classmethod
     def load(
         cls, checkpoint: str | Path, *, ratio: float = 1.0, side: int | None = None, dtype: str | None = None,
-        mesh: Mesh | None = None,
+        mesh: Mesh | None = None, prompt: DetectionPrompt | None = None,
     ) -> Inspector:  # fmt: skip
         """From a training workdir, one step of it, or a Hugging Face directory. Raises InputError, in one line."""
-        return cls(load_model(checkpoint, mesh), ratio=ratio, side=side, dtype=dtype, mesh=mesh)
+        return cls(load_model(checkpoint, mesh), ratio=ratio, side=side, dtype=dtype, mesh=mesh, prompt=prompt)
 
     # ---- Inspection ----
 
@@ -117,12 +120,12 @@ class Inspector:
             return pictures, [resize_square(picture, self.side) for picture in pictures]
 
         for pictures, squares in prefetch(read, range(0, len(queries), room), ahead=1):
-            scores, maps = jax.device_get(self._scorer.score(prefix, self._scorer.see(squares, room)))
+            margins, maps = jax.device_get(self._scorer.score(prefix, self._scorer.see(squares, room)))
             words = self._explanations(squares, shared) if explain else [""] * len(squares)
-            scores, maps = scores[:, 0], self._on_grid(maps[:, 0])
-            for picture, score, map_, text in zip(pictures, scores, maps, words, strict=False):
-                answer = prompts.verdict(bool(score > 0.5))
-                yield Inspection(float(score), map_, answer, text, picture.shape[:2])
+            margins, maps = margins[:, 0], self._on_grid(maps[:, 0])
+            for picture, margin, map_, text in zip(pictures, margins, maps, words, strict=False):
+                answer = self.prompt.verdict(bool(margin > 0))
+                yield Inspection(float(margin), map_, answer, text, picture.shape[:2])
 
     def ask(
         self, question: str, query: Photograph, references: Sequence[Photograph] = (), history: Iterable = (), *,
@@ -162,9 +165,9 @@ class Inspector:
         if rest := self.tokenizer.decode(tokens)[len(said) :]:
             yield rest
 
-    def logits(self, messages: Messages, *, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    def logits(self, messages: Messages) -> np.ndarray:
         """float32[T, V]: logits at every token of the templated chat with generation prompt, native resolution."""
-        encoded = self._encode_chat(messages, min_pixels, max_pixels)
+        encoded = self._encode_chat(messages)
         packed = pack([encoded], 1, row_shape([encoded], self.config.vision), self.config.vision)
         return np.asarray(self._logits(self.params, packed.rows)[0, : encoded.slots], np.float32)
 
@@ -187,13 +190,10 @@ class Inspector:
         encoded = self._encode([Turn(prompts.REASON)], squares, shared)
         return [self.tokenizer.decode(tokens) for tokens in self._generator([encoded], EXPLANATION_TOKENS)[0]]
 
-    def _encode_chat(self, messages: Messages, min_pixels: int = MIN_PIXELS, max_pixels: int = MAX_PIXELS) -> Encoded:
-        vision = self.config.vision
+    def _encode_chat(self, messages: Messages) -> Encoded:
+        vision, pixels = self.config.vision, self.pixels
         return self.encoder.chat(
-            [
-                part if isinstance(part, str) else native_image(part, vision, None, min_pixels, max_pixels)
-                for part in parts_of(messages)
-            ]
+            [part if isinstance(part, str) else native_image(part, vision, pixels) for part in parts_of(messages)]
         )
 
 

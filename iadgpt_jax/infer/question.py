@@ -12,8 +12,7 @@ import numpy as np
 
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.patches import grid_of, patches_needed, to_patches
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.models.iadgpt.positions import text_position
 
 
@@ -37,8 +36,8 @@ class Question(NamedTuple):
 class Questions:
     """Lays out queries of any sizes; templates are kept per image size."""
 
-    def __init__(self, encoder: Encoder, question: str = prompts.DETECT):
-        self.encoder, self.vision, self.question = encoder, encoder.config.vision, question
+    def __init__(self, encoder: Encoder):
+        self.encoder, self.vision = encoder, encoder.config.vision
         self._templates: dict[tuple[int, int], Question] = {}
 
     def __call__(self, queries: Sequence[np.ndarray], room: int) -> tuple[np.ndarray, Question]:
@@ -63,7 +62,7 @@ class Questions:
     def _encode(self, grid: tuple[int, int]) -> Question:
         unit = self.vision.patch * self.vision.merge
         blank = np.zeros((grid[0] * unit, grid[1] * unit, 3), np.uint8)
-        asked = Block((Turn(self.question),), (blank,), 0, prompts.KEYWORDS, scored=True)
+        asked = Block(images=(blank,), detection=Detection())
         encoded = self.encoder(Instance("question", (asked,)))
         block, start = encoded.blocks[0], len(encoded.shared)  # what is shared is the header: text, one position a slot
         segment = block.segment

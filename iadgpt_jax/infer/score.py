@@ -1,4 +1,4 @@
-"""Rows -> image scores and raw anomaly maps, in one forward pass (paper eq. 4 and 5).
+"""Rows -> margins and raw anomaly maps, in one forward pass (paper eq. 4 and 5).
 
 Suffixes: B rows, M map queries per row, N merged tokens of the query image.
 """
@@ -10,29 +10,30 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from iadgpt_jax.data.detection_prompt import AnswerTokens
+from iadgpt_jax.infer.margin import margin_of
 from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.protocols import Model
 from iadgpt_jax.models.rows import Rows, take_slots
 
 
 def make_score(
-    model: Model, lanes: Lanes | None, normal_id: int, anomalous_id: int, map_space: str = "probability"
+    model: Model, lanes: Lanes | None, answers: AnswerTokens, map_space: str = "probability"
 ) -> Callable[[dict, Rows], tuple[jax.Array, jax.Array]]:
-    """(params, rows) -> (scores float32[B, M], maps float32[B, M, N]).
+    """(params, rows) -> (margins float32[B, M], maps float32[B, M, N]).
 
-    The score is the probability of the answer that means "defective", renormalised over the two answers, at the first
-    answer position. Maps are raw mean attention of the abnormal words: an affine map per category changes no AUROC, so
-    nothing is normalised here. A model trained with map_space "logit" and not yet with the paper's form is read in the
-    form it was trained in: the sigmoid of the mean pre-softmax logits.
+    Margins are those of infer/margin.py. Maps are raw mean attention of the abnormal words: an affine map per category
+    changes no AUROC, so nothing is normalised here. A model trained with map_space "logit" and not yet with the paper's
+    form is read in the form it was trained in: the sigmoid of the mean pre-softmax logits.
     """
 
     def score(params, rows: Rows):
         outputs = model.apply({"params": params}, rows, lanes)
         hidden = take_slots(outputs.hidden, rows.answer_slots)
         logits = model.apply({"params": params}, hidden, method="logits")
-        scores = jax.nn.sigmoid(logits[..., anomalous_id] - logits[..., normal_id])
+        margins = margin_of(logits, answers)
         if map_space == "logit":
-            return scores, jax.nn.sigmoid(outputs.logit_maps[:, :, 0].astype(jnp.float32))
-        return scores, outputs.probability_maps[:, :, 0].astype(jnp.float32)
+            return margins, jax.nn.sigmoid(outputs.logit_maps[:, :, 0].astype(jnp.float32))
+        return margins, outputs.probability_maps[:, :, 0].astype(jnp.float32)
 
     return score

@@ -1,9 +1,9 @@
-"""Few-shot scoring that reads the references once: scores and maps of queries against a cached prefix.
+"""Few-shot scoring that reads the references once: margins and maps of queries against a cached prefix.
 
     scorer = Scorer(model, params, encoder)
     prefix = scorer.prefill(references)                     # once per set of references, for all shot counts up to it
     seen = scorer.see(queries)                              # the vision tower, once per query
-    scores, maps = scorer.score(prefix, seen, shots=(1, 2, 4))
+    margins, maps = scorer.score(prefix, seen, shots=(1, 2, 4))
 
 Numbers are those of whole prompts. Nothing waits for the device: results are arrays to come, so a caller who fetches
 them late keeps it busy. Each size of references, and of query batches, compiles once.
@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from iadgpt_jax.data.detection_prompt import AnswerTokens
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.margin import margin_of
 from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read
 from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.models.protocols import Model
@@ -44,19 +45,17 @@ class Seen:
 
 
 class Scorer:
-    """Scores queries of one model. map_space: the form maps are read in, as in `infer.score.make_score`."""
+    """Scores queries of one model, asked with its encoder's detection prompt. map_space: the form maps are read in, as
+    in `infer.score.make_score`."""
 
-    def __init__(
-        self, model: Model, params: dict, encoder: Encoder, *, map_space: str = "probability",
-        question: str = prompts.DETECT,
-    ):  # fmt: skip
+    def __init__(self, model: Model, params: dict, encoder: Encoder, *, map_space: str = "probability"):
         if not model.config.taps:
             raise InputError(f"model {model.config.name!r} carries no anomaly maps (taps=False), so it cannot inspect")
         self.model, self.params, self.encoder, self.map_space = model, params, encoder, map_space
         self.mesh, self.rules = model.kernels.mesh, model.kernels.rules
         self._run = compiled(self.mesh, self.rules)
-        self.questions = Questions(encoder, question)
-        self.words = tuple(encoder.tokenizer.encode(a)[0] for a in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
+        self.questions = Questions(encoder)
+        self.answers = encoder.prompt.answer_tokens(encoder.tokenizer)
 
     def room(self, count: int) -> int:
         """The places a batch of `count` queries takes: as many on every device."""
@@ -92,7 +91,7 @@ class Scorer:
     ) -> tuple[jax.Array, jax.Array]:
         """Every query against the first k references, for each k of `shots` (default: all of them).
 
-        Returns (scores float32[room, K], maps float32[room, K, N]), on the device. Places beyond the queries mean
+        Returns (margins float32[room, K], maps float32[room, K, N]), on the device. Places beyond the queries mean
         nothing, nor do map cells beyond an image's own.
         """
         seen = queries if isinstance(queries, Seen) else self.see(queries)
@@ -100,7 +99,7 @@ class Scorer:
         if max(shots) > prefix.references:
             raise ValueError(f"{max(shots)} shots asked of a prefix of {prefix.references} references")
         return self._run.answer(
-            self.model, self.words, self.map_space, self.params, prefix.cache, prefix.limits[shots],
+            self.model, self.answers, self.map_space, self.params, prefix.cache, prefix.limits[shots],
             prefix.starts[shots], seen.tokens, seen.question,
         )  # fmt: skip
 
@@ -144,12 +143,10 @@ def see(model: Model, params, patches, grid):
     return model.apply({"params": params}, patches, grid, method=lambda m, p, g: m.vision(p, g)[0])
 
 
-def answer(model: Model, words: tuple[int, int], map_space: str, params, cache, limits, starts, tokens, question):
-    """limits, starts int32[K]; tokens [Q, N, E] -> (scores float32[Q, K], maps float32[Q, K, N])."""
+def answer(model: Model, answers: AnswerTokens, map_space: str, params, cache, limits, starts, tokens, question):
+    """limits, starts int32[K]; tokens [Q, N, E] -> (margins float32[Q, K], maps float32[Q, K, N])."""
     hidden, logit_maps, probability_maps = model.apply(
         {"params": params}, cache, limits, starts, tokens, question, method="after_prefix"
     )
     logits = model.apply({"params": params}, hidden, method="logits")
-    normal, anomalous = words
-    scores = jax.nn.sigmoid(logits[..., anomalous] - logits[..., normal])
-    return scores, jax.nn.sigmoid(logit_maps) if map_space == "logit" else probability_maps
+    return margin_of(logits, answers), jax.nn.sigmoid(logit_maps) if map_space == "logit" else probability_maps

@@ -11,8 +11,7 @@ import ml_collections
 import numpy as np
 
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import preset
@@ -33,9 +32,7 @@ def configured(
         raise InputError(f"--shots={shots} --queries={queries}: compare at least one query behind one reference")
     encoder = Encoder(dataclasses.replace(preset(config.size), tokens=tokenizer.special), tokenizer)
     blank = np.zeros((config.image_side, config.image_side, 3), np.uint8)
-    asked = Block(
-        (Turn(prompts.DETECT, prompts.NORMAL_ANSWER),), (blank,), shots, prompts.KEYWORDS, blank[..., 0], scored=True
-    )
+    asked = Block(images=(blank,), sees=shots, detection=Detection(False, blank[..., 0]))
     encoded = encoder(Instance("inspect", (asked,), (blank,) * shots))
     block = encoded.blocks[0]
     lane = len(block.segment)

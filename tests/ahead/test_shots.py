@@ -11,8 +11,7 @@ from configs import stage3
 from iadgpt_jax.ahead.shots import compare, shots_lines
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import pack
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import preset
@@ -28,9 +27,7 @@ def test_rows_of_either_side_are_filled_to_the_last_slot(side, blocks, rows):
     tokenizer = tiny_tokenizer()
     config = configured(stage3.get_config("tiny"), tokenizer, SHOTS, QUERIES, ROWS)[side]
     image = np.zeros((config.image_side, config.image_side, 3), np.uint8)
-    asked = Block(
-        (Turn(prompts.DETECT, prompts.verdict(False)),), (image,), SHOTS, prompts.KEYWORDS, image[..., 0], scored=True
-    )
+    asked = Block(images=(image,), sees=SHOTS, detection=Detection(False, image[..., 0]))
     model = dataclasses.replace(preset("tiny"), tokens=tokenizer.special)
     instances = [Instance("inspect", (asked,) * blocks, (image,) * SHOTS)] * config.rows
     packed = pack([Encoder(model, tokenizer)(one) for one in instances], config.rows, row_shape(config), model.vision)

@@ -22,10 +22,10 @@ from iadgpt_jax.convert.names import GATES
 from iadgpt_jax.convert.torch_twin.modeling_iadgpt import IADGPTForConditionalGeneration
 from iadgpt_jax.convert.torch_twin.photograph_iadgpt import pixel_values
 from iadgpt_jax.convert.twin import CLASS, FILES, SOURCE, has_twin
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.images import resize_square
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.parity import compare, load_theirs
@@ -88,7 +88,7 @@ assert model.config._attn_implementation == "sdpa"
 results = []
 for count, ratio in ((0, 1.0), (1, 1.0), (3, 0.4)):
     found = model.inspect(query, references[:count], ratio=ratio)
-    results.append({"score": found.score, "map": found.map.tolist(), "answer": found.answer,
+    results.append({"margin": found.margin, "map": found.map.tolist(), "answer": found.answer,
                     "explanation": found.explanation, "size": found.size})
 assert not any(name.split(".")[0] in HIDDEN for name in sys.modules)
 print(json.dumps({"class": type(model).__name__, "results": results}))
@@ -96,7 +96,8 @@ print(json.dumps({"class": type(model).__name__, "results": results}))
 
 
 def test_alone_it_inspects_as_our_inspector_does(directory, photographs, tmp_path):
-    """A process that cannot import JAX or this package: |Δscore| ≤ 1e-5, |Δmap| ≤ 1e-4, the same words."""
+    """A process that cannot import JAX or this package: |Δmargin| ≤ 4e-5 (1e-5 of a probability),
+    |Δmap| ≤ 1e-4, the same words."""
     query, *references = photographs[:4]
     run = subprocess.run(
         [sys.executable, "-c", ALONE, str(directory), *map(str, (query, *references))], capture_output=True, text=True,
@@ -107,7 +108,7 @@ def test_alone_it_inspects_as_our_inspector_does(directory, photographs, tmp_pat
     assert told["class"] == CLASS
     for (count, ratio), theirs in zip([(0, 1.0), (1, 1.0), (3, 0.4)], told["results"], strict=True):
         ours = Inspector.load(directory, ratio=ratio).inspect(query, references[:count])
-        assert abs(ours.score - theirs["score"]) <= 1e-5
+        assert abs(ours.margin - theirs["margin"]) <= 4e-5
         np.testing.assert_allclose(theirs["map"], ours.map, rtol=1e-4, atol=1e-6)
         assert (theirs["answer"], theirs["explanation"]) == (ours.answer, ours.explanation)
         assert tuple(theirs["size"]) == ours.size and theirs["explanation"]
@@ -126,7 +127,8 @@ def test_many_queries_share_their_references(directory, twin, photographs):
     for query, result in zip(queries, together, strict=True):
         alone = twin.inspect(query, references, explain=False)
         ours = inspector.inspect(query, references, explain=False)
-        np.testing.assert_allclose([result.score, alone.score], ours.score, rtol=0, atol=1e-5)
+        np.testing.assert_allclose([result.margin, alone.margin], ours.margin, rtol=0, atol=4e-5)
+        assert result.defective == ours.defective
         np.testing.assert_allclose(result.map, ours.map, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(result.pixel_map, ours.pixel_map, rtol=1e-3, atol=1e-5)
         assert (result.size, result.answer, result.explanation) == (ours.size, ours.answer, "")
@@ -134,7 +136,7 @@ def test_many_queries_share_their_references(directory, twin, photographs):
 
 def test_questions_are_answered_alike(directory, twin, photographs):
     inspector = Inspector.load(directory)
-    for question in ("Where is it?", prompts.DETECT):
+    for question in ("Where is it?", NORMALITY.question):
         ours = inspector.ask(question, photographs[0], photographs[1:3], max_new=40)
         assert twin.ask(question, photographs[0], photographs[1:3], max_new_tokens=40) == ours != ""
 
@@ -144,7 +146,7 @@ def test_its_prompt_is_the_encoders(directory, twin, photographs):
     config = load_model(directory).config
     squares = [resize_square(np.array(Image.open(path)), SIDE) for path in photographs[:3]]
     for ratio in (1.0, 0.4):
-        block = Block((Turn(prompts.DETECT),), (squares[0],), 2, prompts.KEYWORDS, scored=True)
+        block = Block(images=(squares[0],), sees=2, detection=Detection())
         encoded = Encoder(config, tiny_tokenizer())(Instance("test", (block,), tuple(squares[1:]), ratio))
         prompt = twin._references(squares[1:], ratio)
         prompt.place_image(twin._features(squares[:1])[0])

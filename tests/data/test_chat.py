@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.data.chat import CHAT_TEMPLATE
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
@@ -79,7 +80,8 @@ def conversation_of(instance: Instance) -> list[dict]:
 
 def draw_instance(rng: np.random.Generator) -> Instance:
     """One block of one to three turns about up to four images, the last turn perhaps unanswered; awkward texts too."""
-    pool = (prompts.DETECT, prompts.REASON, "Schräg, 漢字 und 3.5 µm?", "What's  that", "a\nb", "12 34", " blank", "…")
+    texts = ("Schräg, 漢字 und 3.5 µm?", "What's  that", "a\nb", "12 34", " blank", "…")
+    pool = (NORMALITY.question, prompts.REASON, *texts)
     turns = []
     for number in range(int(rng.integers(1, 4))):
         turns.append(Turn(str(rng.choice(pool)), str(rng.choice([*pool, "Yes", "No."]))))

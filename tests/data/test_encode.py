@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.detection_prompt import DetectionPrompt
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Keywords, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer, train_tiny
 from iadgpt_jax.models.registry import preset
@@ -19,20 +19,25 @@ TINY = Encoder(preset("tiny"), tiny_tokenizer())
 QWEN_POSITIONS = Encoder(dataclasses.replace(preset("tiny"), positions="qwen"), tiny_tokenizer())
 
 
-def question_instance(text: str, keywords: Keywords, images: int = 1) -> Instance:
+def one_detection(images: int = 1) -> Instance:
     rng = np.random.default_rng(0)
     pictures = tuple(draw_image(rng, 2, 2) for _ in range(images))
-    return Instance("test", (Block((Turn(text, "Yes"),), pictures, 0, keywords, None, True),))
+    return Instance("test", (Block(images=pictures, detection=Detection(False)),))
 
 
-def keyword_texts(encoder: Encoder, instance: Instance):
-    """[(decoded token, abnormal weight, normal weight)] of the first block's keyword rows."""
-    block = encoder(instance).blocks[0]
+def asking(text: str, abnormal, normal=(), encoder: Encoder = TINY) -> Encoder:
+    prompt = DetectionPrompt("test", text, "Yes", "No", abnormal, normal)
+    return Encoder(encoder.config, encoder.tokenizer, prompt)
+
+
+def keyword_texts(encoder: Encoder):
+    """[(decoded token, abnormal weight, normal weight)] of the keyword rows of its detection question."""
+    block = encoder(one_detection()).blocks[0]
     return [(encoder.tokenizer.decode([block.segment.tokens[row]]), a, n) for row, a, n in block.keyword_rows]
 
 
 def test_keywords_of_the_detection_question_are_found_and_weigh_the_same():
-    found = keyword_texts(TINY, question_instance(prompts.DETECT, prompts.KEYWORDS))
+    found = keyword_texts(TINY)
     weights = {text.strip(): (abnormal, normal) for text, abnormal, normal in found}
     third, half = pytest.approx(1 / 3), pytest.approx(1 / 2)
     assert weights == {
@@ -41,18 +46,16 @@ def test_keywords_of_the_detection_question_are_found_and_weigh_the_same():
 
 
 def test_normal_is_not_found_inside_abnormal():
-    keywords = Keywords(("abnormal",), ("normal",))
-    found = keyword_texts(TINY, question_instance("Is it abnormal or normal?", keywords))
+    found = keyword_texts(asking("Is it abnormal or normal?", ("abnormal",), ("normal",)))
     assert [(text.strip(), a, n) for text, a, n in found] == [("abnormal", 1, 0), ("normal", 0, 1)]
     with pytest.raises(ValueError, match="lacks the keywords.*normal"):
-        TINY(question_instance("Is it abnormal?", keywords))
+        asking("Is it abnormal?", ("abnormal",), ("normal",))
 
 
 def test_words_weigh_equally_whatever_their_pieces():
     """With single letters as tokens each letter of a word has its share of the word's weight; repeated words share."""
-    encoder = Encoder(preset("tiny"), train_tiny(["~"]))
-    text = "Any defect, any anomaly, or a Defect?"
-    found = keyword_texts(encoder, question_instance(text, Keywords(("defect", "anomaly"), ("or",))))
+    letters = Encoder(preset("tiny"), train_tiny(["~"]))
+    found = keyword_texts(asking("Any defect, any anomaly, or a Defect?", ("defect", "anomaly"), ("or",), letters))
     assert "".join(letter for letter, *_ in found) == "defectanomalyorDefect"
     spans = {"defect": (0, 6, 3), "anomaly": (6, 13, 3), "or": (13, 15, 1), "Defect": (15, 21, 3)}
     for start, stop, share in spans.values():
@@ -63,7 +66,7 @@ def test_words_weigh_equally_whatever_their_pieces():
 
 def test_rows_of_a_question_after_its_images_come_after_them():
     """The causal mask lets a keyword see the query image only if it stands behind it."""
-    block = TINY(question_instance(prompts.DETECT, prompts.KEYWORDS, images=2)).blocks[0]
+    block = TINY(one_detection(images=2)).blocks[0]
     last = [at for at, image in enumerate(block.segment.image) if image == 1]
     assert block.map_start == last[0]
     assert min(row for row, *_ in block.keyword_rows) > last[-1]

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize as published
 
-from iadgpt_jax.data.native_resolution import native_image, smart_resize
+from iadgpt_jax.data.native_resolution import PixelBounds, native_image, smart_resize
 from iadgpt_jax.data.patches import grid_of, patches_needed, to_patches
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.qwen2_5_vl.config import VisionConfig
@@ -35,7 +35,7 @@ def test_smart_resize_is_the_published_one():
                 smart_resize(height, width)
             continue
         for bounds in ((3136, 12845056), (200_000, 300_000)):
-            assert smart_resize(height, width, 28, *bounds) == published(height, width, 28, *bounds)
+            assert smart_resize(height, width, 28, PixelBounds(*bounds)) == published(height, width, 28, *bounds)
 
 
 def raster_to_pixels(values, grid):

@@ -7,6 +7,7 @@ import string
 import numpy as np
 
 from iadgpt_jax.data.chat import SPECIAL_TOKENS
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer
@@ -78,5 +79,5 @@ def _words(sentence: str) -> list[str]:
 
 def test_answers_of_a_detection_are_single_different_tokens():
     """The score reads the first answer token, so the two must differ there."""
-    yes, no = (tiny_tokenizer().encode(answer) for answer in (prompts.NORMAL_ANSWER, prompts.ANOMALOUS_ANSWER))
+    yes, no = (tiny_tokenizer().encode(answer) for answer in (NORMALITY.normal_answer, NORMALITY.anomalous_answer))
     assert len(yes) == len(no) == 1 and yes != no

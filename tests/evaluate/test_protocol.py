@@ -150,7 +150,7 @@ def test_scores_and_maps_equal_those_of_the_public_api(loaded, source, reference
             shown = [source[i].image for i in plan.references[:k] if references != "none"]
             queries = [source[i].image for i in plan.queries]
             alone = inspector.inspect_many(queries, shown, explain=False)
-            np.testing.assert_allclose(found.scores, [result.score for result in alone], atol=2e-5)
+            np.testing.assert_allclose(found.margins, [result.margin for result in alone], atol=8e-5)
             np.testing.assert_allclose(found.maps, [result.map for result in alone], atol=2e-6)
 
 
@@ -158,12 +158,12 @@ def test_metrics_are_those_of_upsampled_maps_and_leave_out_what_nobody_drew(sour
     rng = np.random.default_rng(1)
     indices = [i for i, record in enumerate(source.records) if record.category == "nut" and record.split == "test"]
     found = SimpleNamespace(
-        indices=indices, labels=[source.records[i].defective for i in indices], scores=list(rng.random(7)),
+        indices=indices, labels=[source.records[i].defective for i in indices], margins=list(rng.normal(size=7)),
         maps=[rng.random((4, 4)) for _ in indices],
     )  # fmt: skip
     measured = measure(source, {"nut": found}, full=True)["nut"]
     masks = [source[i].mask for i in indices]
-    wanted = image_metrics(np.array(found.scores), np.array(found.labels))
+    wanted = image_metrics(np.array(found.margins), np.array(found.labels))
     assert measured == wanted | pixel_metrics([upsample(m, masks[0].shape) for m in found.maps], masks, full=True)
 
     class Unmasked(Drawn):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.place import PLACES
 from iadgpt_jax.data.sources.sample import Defect, Sample
 from iadgpt_jax.data.tasks import prompts
@@ -64,7 +65,7 @@ def test_the_words_the_model_is_trained_on_are_read_back():
     unmasked = Sample(image, None, True, "nut", "test", "nut/2", defect=defect)
     assert read_answer(prompts.reasoning(unmasked)) == Claim(True, "oil stain", None)
     for defective in (False, True):
-        claim = read_answer(prompts.verdict(defective), anomalous_answer=prompts.ANOMALOUS_ANSWER)
+        claim = read_answer(NORMALITY.verdict(defective), anomalous_answer=NORMALITY.anomalous_answer)
         assert claim == Claim(defective)
 
 

@@ -16,7 +16,7 @@ from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.images import resize_square
 from iadgpt_jax.data.pack import pack
 from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.buckets import bucket, row_shape
@@ -55,7 +55,7 @@ def plainly(inspector, query, references, ratio=1.0):
     """(score, map) by the plain forward of one instance whose row fits exactly, read off by hand."""
     model, params = inspector.model, inspector.params
     squares = [resize_square(p, SIDE) for p in (query, *references)]
-    block = Block((Turn(prompts.DETECT),), (squares[0],), len(references), prompts.KEYWORDS, scored=True)
+    block = Block(images=(squares[0],), sees=len(references), detection=Detection())
     encoded = small_encoder()(Instance("inspect", (block,), tuple(squares[1:]), ratio))
     rows = pack([encoded], 1, row_shape([encoded], model.config.vision), model.config.vision).rows
     outputs = model.apply({"params": params}, rows)

@@ -1,4 +1,4 @@
-"""Scoring against cached references gives the scores and maps of whole prompts, and does less."""
+"""Scoring against cached references gives the margins and maps of whole prompts, and does less."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.detection_prompt import AnswerTokens
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.prefetch import prefetch
@@ -55,8 +55,8 @@ def pictures():
 
 
 @functools.cache
-def plain_score(model: IADGPT, words: tuple[int, int], space: str):
-    return jax.jit(make_score(model, None, *words, space))
+def plain_score(model: IADGPT, answers: AnswerTokens, space: str):
+    return jax.jit(make_score(model, None, answers, space))
 
 
 def filled(rows: Rows) -> Rows:
@@ -66,23 +66,23 @@ def filled(rows: Rows) -> Rows:
 
 def whole_prompts(scorer: Scorer, references, queries, ratio: float, space: str = "probability"):
     """Scores [Q] and maps [Q][h, w]: every query in a prompt and row of its own, references and all."""
-    asked = Block((Turn(prompts.DETECT),), (), len(references), prompts.KEYWORDS, scored=True)
+    asked = Block(sees=len(references), detection=Detection())
     encodeds = [
         scorer.encoder(Instance("inspect", (dataclasses.replace(asked, images=(q,)),), tuple(references), ratio))
         for q in queries
     ]
     packed = pack(encodeds, len(encodeds), ROW, scorer.model.config.vision)  # too short for two
     assert sorted(row for row, _, _ in packed.where) == list(range(len(encodeds)))
-    scores, maps = plain_score(scorer.model, scorer.words, space)(scorer.params, filled(packed.rows))
-    results = [(scores[row, at], maps[row, at]) for row, at, _ in packed.where]
+    margins, maps = plain_score(scorer.model, scorer.answers, space)(scorer.params, filled(packed.rows))
+    results = [(margins[row, at], maps[row, at]) for row, at, _ in packed.where]
     grids = [encoded.images[-1].grid for encoded in encodeds]
     return [s[0] for s, _ in results], [
         m[0, : h * w].reshape(h, w) for (_, m), (h, w) in zip(results, grids, strict=True)
     ]
 
 
-def assert_same(scores, maps, wanted):
-    np.testing.assert_allclose(scores, wanted[0], **CLOSE)
+def assert_same(margins, maps, wanted):
+    np.testing.assert_allclose(margins, wanted[0], **CLOSE)
     for flat, map_ in zip(maps, wanted[1], strict=True):
         np.testing.assert_allclose(flat[: map_.size].reshape(map_.shape), map_, **CLOSE)
 
@@ -92,10 +92,10 @@ def test_cached_scores_are_those_of_whole_prompts(scorer, pictures, ratio):
     """One prefix of four references serves 0, 1, 2 and 4 shots, and queries of three sizes in one batch."""
     references, queries = pictures
     shots = (0, 1, 2, 4)
-    scores, maps = scorer.score(scorer.prefill(references, ratio), queries, shots)
+    margins, maps = scorer.score(scorer.prefill(references, ratio), queries, shots)
     for column, k in enumerate(shots):
-        assert_same(scores[:, column], maps[:, column], whole_prompts(scorer, references[:k], queries, ratio))
-    assert np.ptp(scores, axis=1).min() > 1e-3, "the references matter"
+        assert_same(margins[:, column], maps[:, column], whole_prompts(scorer, references[:k], queries, ratio))
+    assert np.ptp(margins, axis=1).min() > 1e-3, "the references matter"
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -103,9 +103,9 @@ def test_any_number_of_references_and_room_to_spare(scorer, pictures, count):
     """Three references take a prefix with room for three, none is the header alone; empty places change nothing."""
     references, queries = pictures[0][:count], pictures[1][1:]
     prefix = scorer.prefill(references)
-    scores, maps = scorer.score(prefix, scorer.see(queries, room=4))
-    assert scores.shape == (4, 1) and np.isfinite(scores).all() and np.isfinite(maps).all()
-    assert_same(scores[:2, 0], maps[:2, 0], whole_prompts(scorer, references, queries, 1.0))
+    margins, maps = scorer.score(prefix, scorer.see(queries, room=4))
+    assert margins.shape == (4, 1) and np.isfinite(margins).all() and np.isfinite(maps).all()
+    assert_same(margins[:2, 0], maps[:2, 0], whole_prompts(scorer, references, queries, 1.0))
 
 
 def test_a_padded_prefix_is_the_bare_one(pictures):
@@ -117,14 +117,14 @@ def test_a_padded_prefix_is_the_bare_one(pictures):
     before = read._cache_size()
     six = scorer.prefill([*references, pictures[0][1][::-1]], 0.4)
     assert read._cache_size() == before and six.limits[5] == prefix.limits[5]
-    scores, maps = scorer.score(prefix, pictures[1][:1])
-    assert_same(scores[:, 0], maps[:, 0], whole_prompts(scorer, references, pictures[1][:1], 0.4))
+    margins, maps = scorer.score(prefix, pictures[1][:1])
+    assert_same(margins[:, 0], maps[:, 0], whole_prompts(scorer, references, pictures[1][:1], 0.4))
 
 
 def test_maps_in_the_form_they_were_trained_in(pictures):
     scorer = make_scorer(map_space="logit")
-    scores, maps = scorer.score(scorer.prefill(pictures[0][:1]), pictures[1])
-    assert_same(scores[:, 0], maps[:, 0], whole_prompts(scorer, pictures[0][:1], pictures[1], 1.0, "logit"))
+    margins, maps = scorer.score(scorer.prefill(pictures[0][:1]), pictures[1])
+    assert_same(margins[:, 0], maps[:, 0], whole_prompts(scorer, pictures[0][:1], pictures[1], 1.0, "logit"))
 
 
 def test_compression_shortens_the_prefix(scorer, pictures):
@@ -164,10 +164,10 @@ def test_on_a_mesh_scores_are_those_of_one_device(pictures, sizes):
     for order in (1, -1):
         before = [function._cache_size() for function in scorer._run]
         seen = scorer.see(queries[::order])
-        scores, maps = scorer.score(scorer.prefill(references, 0.4), seen, (0, 1, 4))
-        assert scores.shape == (room, 3) and len(seen.tokens.sharding.device_set) == mesh.size
-        assert scores.addressable_shards[0].data.shape == (room // devices, 3), "split by queries"
-        np.testing.assert_allclose(scores[: len(queries)][::order], expected[0], **CLOSE)
+        margins, maps = scorer.score(scorer.prefill(references, 0.4), seen, (0, 1, 4))
+        assert margins.shape == (room, 3) and len(seen.tokens.sharding.device_set) == mesh.size
+        assert margins.addressable_shards[0].data.shape == (room // devices, 3), "split by queries"
+        np.testing.assert_allclose(margins[: len(queries)][::order], expected[0], **CLOSE)
         np.testing.assert_allclose(maps[: len(queries)][::order], expected[1], **CLOSE)
     assert [function._cache_size() for function in scorer._run] == before
 

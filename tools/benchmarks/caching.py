@@ -12,7 +12,7 @@ from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.infer.scorer import Scorer
 from tools.benchmarks.measure import Measurement, interleaved
 from tools.benchmarks.pair import Pair
-from tools.benchmarks.score import QUERIES, REFERENCES, cached_scores
+from tools.benchmarks.score import QUERIES, REFERENCES, bounds, cached_scores
 
 BATCHES = (1, 4)  # prompts in a batch; the faster one counts
 
@@ -25,7 +25,7 @@ def caching(pair: Pair) -> Measurement:
         slots=encodeds[0].slots, images=REFERENCES + 1, patches=pair.patches, maps=1,
         keyword_rows=len(encodeds[0].blocks[0].keyword_rows), targets=1, mask_side=1,
     )  # fmt: skip
-    score = jax.jit(make_score(pair.model, None, *scorer.words))
+    score = jax.jit(make_score(pair.model, None, scorer.answers))
     batches = {
         size: [
             jax.device_put(pack(encodeds[at : at + size], size, shape, pair.config.vision).rows)
@@ -36,16 +36,16 @@ def caching(pair: Pair) -> Measurement:
 
     def whole(size: int) -> tuple[np.ndarray, np.ndarray]:
         parts = [score(pair.compute_params, rows) for rows in batches[size]]
-        scores, maps = zip(*jax.device_get(parts), strict=True)
-        return np.concatenate(scores)[:, 0], np.concatenate(maps)[:, 0]
+        margins, maps = zip(*jax.device_get(parts), strict=True)
+        return np.concatenate(margins)[:, 0], np.concatenate(maps)[:, 0]
 
     def cached() -> tuple[np.ndarray, np.ndarray]:
         return cached_scores(scorer, references, queries)
 
     scored = cached()
     agreement = {
-        what: (float(np.abs(mine - other).max()), 2e-2 if pair.on_gpu else 1e-5)
-        for what, mine, other in zip(("scores", "maps"), scored, whole(BATCHES[0]), strict=True)
+        what: (float(np.abs(mine - other).max()), bound)
+        for what, mine, other, bound in zip(("margins", "maps"), scored, whole(BATCHES[0]), bounds(pair), strict=True)
     }
     seconds = {size: min(runs) for size, runs in interleaved({n: lambda n=n: whole(n) for n in batches}, 1).items()}
     best = min(seconds, key=seconds.get)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.encode import Encoded, Encoder
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from tools.benchmarks.measure import machine, versions
 from tools.benchmarks.pair import Pair
 from tools.benchmarks.train import OurStep, Work, row_shape
@@ -37,8 +38,8 @@ AXES = {
 def curves(pair: Pair, repeats: int, say: Callable[[str], None]) -> dict:
     """{axis: [{"value", "slots", "images", "seconds", "bytes"}, …]} with machine and versions."""
     result: dict = {"name": "curves", "size": pair.config.name, "axes": AXES, "points": {axis: [] for axis in AXES}}
-    for axis, value, instance in points(pair):
-        work = Work([pair.encoder(instance)], [])
+    for axis, value, encoded in points(pair):
+        work = Work([encoded], [])
         shape = row_shape(work, 1, pair.patches, flat=axis in ("length", "images"))
         step = OurStep(pair, work, shape, 1)
         bytes_ = step.bytes
@@ -58,26 +59,26 @@ def curves(pair: Pair, repeats: int, say: Callable[[str], None]) -> dict:
     return result | {"machine": machine(), "versions": versions()}
 
 
-def points(pair: Pair) -> Iterator[tuple[str, float, Instance]]:
-    """(axis, value on it, the instance to train on) of every point."""
-    pictures = pair.photographs(MOST_PHOTOGRAPHS)
+def points(pair: Pair) -> Iterator[tuple[str, float, Encoded]]:
+    """(axis, value on it, the encoded instance to train on) of every point."""
+    pictures, encoder = pair.photographs(MOST_PHOTOGRAPHS), pair.encoder
+    bare = encoder(inspection(pictures[:1], pictures[1:2]))
     for length in LENGTHS:
-        bare = pair.encoder(inspection(pictures[:1], pictures[1:2])).slots
-        yield "length", length, inspection(pictures[:1], pictures[1:2], longer=length - bare)
+        question = encoder.prompt.question + "!" * (length - bare.slots)  # about a token each
+        longer = Encoder(encoder.config, encoder.tokenizer, replace(encoder.prompt, question=question))
+        yield "length", length, longer(inspection(pictures[:1], pictures[1:2]))
     for images in IMAGES:
-        yield "images", images, inspection(pictures[: images - 1], pictures[images - 1 : images])
+        yield "images", images, encoder(inspection(pictures[: images - 1], pictures[images - 1 : images]))
     for shots in SHOTS:
-        yield "shots", shots, inspection(pictures[:shots], pictures[shots : shots + QUERIES])
+        yield "shots", shots, encoder(inspection(pictures[:shots], pictures[shots : shots + QUERIES]))
     for ratio in RATIOS:
-        yield "ratio", ratio, inspection(pictures[:REFERENCES], pictures[REFERENCES : REFERENCES + QUERIES], ratio)
+        yield "ratio", ratio, encoder(inspection(pictures[:REFERENCES], pictures[REFERENCES : REFERENCES + QUERIES], ratio))
 
 
-def inspection(references, queries, ratio: float = 1.0, longer: int = 0) -> Instance:
-    """Queries with answers, each attending to all references; `longer` adds about so many tokens to the question."""
-    question = prompts.DETECT + "!" * longer
-    mask = np.zeros(queries[0].shape[:2], np.uint8)
-    turn = Turn(question, prompts.NORMAL_ANSWER)
-    blocks = [Block((turn,), (query,), len(references), prompts.KEYWORDS, mask, scored=True) for query in queries]
+def inspection(references, queries, ratio: float = 1.0) -> Instance:
+    """Queries with answers, each attending to all references."""
+    detection = Detection(False, np.zeros(queries[0].shape[:2], np.uint8))
+    blocks = [Block(images=(query,), sees=len(references), detection=detection) for query in queries]
     return Instance("inspect", tuple(blocks), tuple(references), ratio)
 
 

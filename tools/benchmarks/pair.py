@@ -20,8 +20,7 @@ import transformers
 
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.encode import Encoded, Encoder
-from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.inspector import lowered
 from iadgpt_jax.models.attention import choose
@@ -133,11 +132,10 @@ class Pair:
         its upper left quarter."""
         blocks = []
         for number, query in enumerate(queries, start=defective):
-            verdict = mask = None
+            detection = Detection()
             if answered:
-                verdict = prompts.verdict(bool(number % 2))
                 mask = np.zeros(query.shape[:2], np.uint8)
                 mask[: self.side // 2, : self.side // 2] = number % 2
-            turn = Turn(prompts.DETECT, verdict)
-            blocks.append(Block((turn,), (query,), len(references), prompts.KEYWORDS, mask, scored=True))
+                detection = Detection(bool(number % 2), mask)
+            blocks.append(Block(images=(query,), sees=len(references), detection=detection))
         return self.encoder(Instance("inspect", tuple(blocks), tuple(references)))

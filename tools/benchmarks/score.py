@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import torch
 
+from iadgpt_jax.data.detection_prompt import AnswerTokens
 from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.evaluate.evaluator import AT_ONCE
 from iadgpt_jax.flops import score_flops
@@ -38,13 +39,13 @@ def score(pair: Pair) -> Measurement:
     }
 
     def theirs(size: int) -> tuple[np.ndarray, np.ndarray]:
-        parts = [inspect(peer, batch, scorer.words) for batch in batches[size]]
-        scores, maps = zip(*parts, strict=True)
-        return torch.cat(scores).cpu().numpy(), torch.cat(maps).cpu().numpy()
+        parts = [inspect(peer, batch, scorer.answers) for batch in batches[size]]
+        margins, maps = zip(*parts, strict=True)
+        return torch.cat(margins).cpu().numpy(), torch.cat(maps).cpu().numpy()
 
     agreement = {}
-    bounds = (2e-2, 2e-2) if pair.on_gpu else (1e-5, 1e-5)
-    for what, mine, other, bound in zip(("scores", "maps"), ours(), theirs(PEER_BATCHES[0]), bounds, strict=True):
+    pairs = zip(("margins", "maps"), ours(), theirs(PEER_BATCHES[0]), bounds(pair), strict=True)
+    for what, mine, other, bound in pairs:
         agreement[what] = (float(np.abs(mine - other).max()), bound)
     seconds = {size: min(runs) for size, runs in interleaved({n: lambda n=n: theirs(n) for n in batches}, 1).items()}
     best = min(seconds, key=seconds.get)
@@ -62,25 +63,29 @@ def score(pair: Pair) -> Measurement:
     )  # fmt: skip
 
 
+def bounds(pair: Pair) -> tuple[float, float]:
+    """How far margins and maps may differ. A margin moves at least four times as far as its probability."""
+    return (8e-2, 2e-2) if pair.on_gpu else (4e-5, 1e-5)
+
+
 def cached_scores(
     scorer: Scorer, references: list[np.ndarray], queries: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(scores float32[Q], maps float32[Q, N]) of queries against cached references, the prefill included."""
+    """(margins float32[Q], maps float32[Q, N]) of queries against cached references, the prefill included."""
     prefix = scorer.prefill(references)
     parts = [
         scorer.score(prefix, scorer.see(queries[at : at + AT_ONCE], AT_ONCE)) for at in range(0, len(queries), AT_ONCE)
     ]
-    scores, maps = zip(*jax.device_get(parts), strict=True)
-    return np.concatenate(scores)[: len(queries), 0], np.concatenate(maps)[: len(queries), 0]
+    margins, maps = zip(*jax.device_get(parts), strict=True)
+    return np.concatenate(margins)[: len(queries), 0], np.concatenate(maps)[: len(queries), 0]
 
 
 @torch.inference_mode()
-def inspect(model, batch: Batch, words: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts of one length -> (score float32[B], abnormal map float32[B, N])."""
+def inspect(model, batch: Batch, answers: AnswerTokens) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts of one length -> (margin float32[B], abnormal map float32[B, N])."""
     out = model(**batch.inputs, output_attentions=True, use_cache=False, logits_to_keep=1)
-    normal, anomalous = words
     logits = out.logits[:, -1].float()
-    return torch.sigmoid(logits[:, anomalous] - logits[:, normal]), maps_of(out.attentions, batch)[:, 0]
+    return logits[:, answers.anomalous] - logits[:, answers.normal], maps_of(out.attentions, batch)[:, 0]
 
 
 def _flops(pair: Pair, prompt: Prompt) -> float:

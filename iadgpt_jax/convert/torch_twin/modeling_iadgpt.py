@@ -2,7 +2,7 @@
 
     model = AutoModelForImageTextToText.from_pretrained(directory, trust_remote_code=True, dtype="auto").to("cuda")
     result = model.inspect("query.png", references=["good.png"])
-    result.score, result.map, result.answer, result.explanation
+    result.score, result.margin, result.defective, result.map, result.answer, result.explanation
 
 `generate` and `forward` take what Qwen2.5-VL takes. Attention runs as transformers was told (SDPA, FlashAttention): the
 few rows that maps are read from are computed beside it.
@@ -176,11 +176,11 @@ class IADGPTForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
             picture = photograph(query)
             image = start.extended()
             image.place_image(self._features([picture])[0])
-            score, map_ = self._verdict(image, len(start), cache)
+            margin, map_ = self._verdict(image, len(start), cache)
             cache.crop(len(start) - cache.get_seq_length())  # negative: so many tokens less
             words = self._answer(image, self.prompter.texts["reason"], EXPLANATION_TOKENS) if explain else ""
-            answer = self.prompter.texts["anomalous_answer" if score > 0.5 else "normal_answer"]
-            results.append(Inspection(score, map_, answer, words, picture.shape[:2]))
+            answer = self.prompter.verdict(margin > 0)
+            results.append(Inspection(margin, map_, answer, words, picture.shape[:2]))
         return results
 
     @torch.inference_mode()
@@ -226,20 +226,19 @@ class IADGPTForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
         return out.last_hidden_state[0]
 
     def _verdict(self, image: Prompt, begin: int, cache: DynamicCache):
-        """(score, map float32[high, wide]) of the query whose image ends `image`; the cache holds what lies before."""
+        """(margin, map float32[high, wide]) of the query whose image ends `image`; the cache holds what lies before."""
         prompt = image.extended()
         rows = prompt.add_detection(self.prompter)
         columns = prompt.last_image
         with KeywordRows(self.model.language_model, self.tapped, [row for row, _ in rows], columns) as read:
             hidden = self._read(prompt, cache, begin)[-1].float()
         normal, anomalous = (
-            self.lm_head.weight[self.prompter.first_token(name)].float()
-            for name in ("normal_answer", "anomalous_answer")
+            self.lm_head.weight[self.prompter.first_token(defective)].float() for defective in (False, True)
         )
-        score = torch.sigmoid(hidden @ anomalous - hidden @ normal)
+        margin = hidden @ anomalous - hidden @ normal  # paper eq. 4, as log-odds
         weights = torch.tensor([weight for _, weight in rows], device=self.device)
         map_ = read.pooled(weights, self.prompter.map_space).reshape(prompt.last_grid)
-        return float(score), map_.cpu().numpy()
+        return float(margin), map_.cpu().numpy()
 
     def _answer(self, image: Prompt, question: str, max_new_tokens: int) -> str:
         """The greedy answer to a question behind an image."""

@@ -17,17 +17,28 @@ SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 @dataclass(frozen=True)
 class Inspection:
-    """score: probability, in [0, 1], of the answer that means "defective". map float32[h, w]: attention of the anomaly
-    words to every merged token of the query. answer: the likelier of the two verdicts, in the template's words ("Yes",
-    it is normal, or "No"). explanation: the answer to what is wrong ("" where none was asked for). size: (height,
-    width) of the query's photograph in pixels.
+    """margin: log-odds of the answer that means "defective" against the other, above 0 where it is the likelier: what
+    to rank and compare by. map float32[h, w]: attention of the anomaly words to every merged token of the query.
+    answer: the likelier of the two verdicts, in the words of the detection prompt ("Yes", it is normal, or "No").
+    explanation: the answer to what is wrong ("" where none was asked for). size: (height, width) of the query's
+    photograph in pixels.
     """
 
-    score: float
+    margin: float
     map: np.ndarray
     answer: str
     explanation: str
     size: tuple[int, int]
+
+    @property
+    def score(self) -> float:
+        """Probability, in [0, 1], of the answer that means "defective": for people. Sure verdicts tie in it."""
+        return float(np.exp(-np.logaddexp(0.0, -self.margin)))
+
+    @property
+    def defective(self) -> bool:
+        """Whether the answer that means "defective" is the likelier one."""
+        return self.margin > 0
 
     @property
     def pixel_map(self) -> np.ndarray:

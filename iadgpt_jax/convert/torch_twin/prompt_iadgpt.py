@@ -13,13 +13,16 @@ from transformers.utils import cached_file
 
 
 class Prompter:
-    """What a model says and reads: its texts, keywords, tokenizer, image side and form of the maps."""
+    """What a model says and reads: its texts, detection prompt, tokenizer, image side and form of the maps.
+
+    detection: question, normal_answer, anomalous_answer, and the keywords "abnormal" whose attention makes the map.
+    """
 
     def __init__(self, config, directory: str):
         section = config.iadgpt
         self.config = config
         self.texts: dict[str, str] = section["prompt"]
-        self.keywords: list[str] = section["keywords"]["abnormal"]
+        self.detection: dict = section["prompt"]["detection"]
         self.side: int = section["training"].get("image_side", 448)
         self.map_space = "logit" if section["training"].get("map_space") == "logit" else "probability"
         self.aligned = section["positions"] == "aligned"
@@ -31,8 +34,12 @@ class Prompter:
     def decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def first_token(self, name: str) -> int:
-        return self.encode(self.texts[name]).ids[0]
+    def verdict(self, defective: bool) -> str:
+        return self.detection["anomalous_answer" if defective else "normal_answer"]
+
+    def first_token(self, defective: bool) -> int:
+        """Of the answer that says so."""
+        return self.encode(self.verdict(defective)).ids[0]
 
     def open(self, device) -> Prompt:
         """A prompt that holds the header: system prompt and opening of the user's turn."""
@@ -44,7 +51,7 @@ class Prompter:
         """(index of a token in question + to_answer, weight): words count equally, sub-tokens of a word too."""
         offsets = self.encode(question + self.texts["to_answer"]).offsets
         rows: dict[int, float] = {}
-        spans = [span for word in self.keywords for span in _occurrences(question, word)]
+        spans = [span for word in self.detection["abnormal"] for span in _occurrences(question, word)]
         for begin, end in spans:
             pieces = [i for i, (low, high) in enumerate(offsets) if low < end and high > begin]
             for piece in pieces:
@@ -83,7 +90,7 @@ class Prompt:
 
     def add_detection(self, prompter: Prompter) -> list[tuple[int, float]]:
         """Ask whether something is wrong: (index, weight) of the tokens whose attention makes the map."""
-        start, question = len(self), prompter.texts["detect"]
+        start, question = len(self), prompter.detection["question"]
         self.add_question(prompter, question)
         return [(start + row, weight) for row, weight in prompter.keyword_rows(question)]
 

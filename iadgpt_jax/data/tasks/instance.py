@@ -13,30 +13,29 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Keywords:
-    """The words of a question whose attention to the query image makes the maps (DESIGN.md §4)."""
-
-    abnormal: tuple[str, ...] = ("defect", "anomaly", "abnormal")
-    normal: tuple[str, ...] = ("normal", "flawless")
-
-
-@dataclass(frozen=True)
 class Turn:
     question: str
     answer: str | None = None  # None: to be generated
 
 
 @dataclass(frozen=True)
-class Block:
-    """Own images uint8[H, W, 3] (the last one is the query), then turns. `keywords`: read the query's map from the
-    first question. `mask` uint8[H, W]: supervises that map. `scored`: the first answer is a detection's verdict."""
+class Detection:
+    """The detection question about a block's query. How it is worded, and which answer means anomalous, is the model's
+    prompt: the encoder's part. defective: the truth, None where it is to be found out. mask uint8[H, W] supervises the
+    map of the query, None: nothing does."""
 
-    turns: tuple[Turn, ...]
+    defective: bool | None = None
+    mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Own images uint8[H, W, 3] (the last one is the query), then the detection question, if any, then turns."""
+
+    turns: tuple[Turn, ...] = ()
     images: tuple[np.ndarray, ...] = ()
     sees: int = 0
-    keywords: Keywords | None = None
-    mask: np.ndarray | None = None
-    scored: bool = False
+    detection: Detection | None = None
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,13 @@
-"""Every sentence the system asks or answers with, in one place, and the keywords its maps are read from.
-
-Polarity is part of the template: the detection question asks whether the product is normal, so "No" means defective.
-"""
+"""Every sentence the system asks or answers with, in one place; but the detection question, which each model has of its
+own (data/detection_prompt.py)."""
 
 from __future__ import annotations
 
 from iadgpt_jax.data.chat import SYSTEM
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.place import PLACES, place_of
 from iadgpt_jax.data.sources.sample import Sample
-from iadgpt_jax.data.tasks.instance import Keywords
 
-KEYWORDS = Keywords()
-
-DETECT = "Is the last image normal, flawless, without defect, anomaly or abnormal part?"
-NORMAL_ANSWER, ANOMALOUS_ANSWER = "Yes", "No"
 REASON = "What is wrong with the last image?"
 NOTHING_WRONG = "Nothing. The product is normal."
 
@@ -31,10 +25,6 @@ NOWHERE = "Nowhere."
 DIFFERS_AT = "Do they differ at the {place}?"
 YES, NO = "Yes.", "No."
 IRREGULAR = "Where is the irregular region?"
-
-
-def verdict(defective: bool) -> str:
-    return ANOMALOUS_ANSWER if defective else NORMAL_ANSWER
 
 
 def at(place: str) -> str:
@@ -70,7 +60,8 @@ def reasoning(sample: Sample) -> str:
 
 def corpus() -> list[str]:
     """Every sentence above, for training the tiny tokenizer."""
-    sentences = [DETECT, NORMAL_ANSWER, ANOMALOUS_ANSWER, REASON, NOTHING_WRONG, *DESCRIBE, ODD_ONE, NONE_DIFFERS]
+    sentences = [NORMALITY.question, NORMALITY.normal_answer, NORMALITY.anomalous_answer]
+    sentences += [REASON, NOTHING_WRONG, *DESCRIBE, ODD_ONE, NONE_DIFFERS]
     sentences += [odd_one(i) for i in range(len(ORDINALS))]
     sentences += [WHERE_DIFFERENT, NOWHERE, IRREGULAR, YES, NO, SYSTEM, "system", "user", "assistant"]
     for place in PLACES:

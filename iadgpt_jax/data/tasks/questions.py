@@ -1,17 +1,16 @@
-"""Questions about one sample that several tasks and evaluation ask: is it normal, and what is wrong with it?"""
+"""Questions about one sample that several tasks and evaluation ask: is something wrong with it, and what?"""
 
 from __future__ import annotations
 
 from iadgpt_jax.data.sources.sample import Sample
 from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Block, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Turn
 
 
 def detect(sample: Sample, references: int) -> Block:
-    """Is it normal, compared with the first `references` shared images? Scored and mapped; the sample's mask supervises
-    the map where there is one."""
-    turns = (Turn(prompts.DETECT, prompts.verdict(sample.defective)),)
-    return Block(turns, (sample.image,), references, prompts.KEYWORDS, sample.mask, scored=True)
+    """Is something wrong with it, compared with the first `references` shared images, in the words of the model's
+    detection prompt? Scored and mapped; the sample's mask supervises the map where there is one."""
+    return Block(images=(sample.image,), sees=references, detection=Detection(sample.defective, sample.mask))
 
 
 def reason(sample: Sample, references: int) -> Block:

@@ -52,10 +52,8 @@ def test_pairs_with_maps_ask_the_detection_question():
 def check_detection(block):
     """The verdict is the image's, the mask is where it is white, and the question is scored and mapped."""
     image = block.images[-1]
-    assert block.turns[0].question == prompts.DETECT
-    assert block.turns[0].answer == ("No" if is_defective(image) else "Yes")
-    assert block.keywords is prompts.KEYWORDS and block.scored
-    np.testing.assert_array_equal(block.mask, white_mask(image))
+    assert block.detection.defective == is_defective(image) and not block.turns
+    np.testing.assert_array_equal(block.detection.mask, white_mask(image))
 
 
 def test_irregular_regions_are_named():
@@ -97,8 +95,8 @@ def test_inspections_show_good_references_of_the_querys_category_and_never_the_q
 
 def test_about_half_of_the_queries_are_defective():
     task = make(Inspect, synthetic=0.3, queries=6, reasons=0)
-    verdicts = [block.turns[0].answer for instance in instances(task, 100) for block in instance.blocks]
-    assert 0.44 < verdicts.count("No") / len(verdicts) < 0.56  # 600 draws: three standard deviations are .06
+    verdicts = [block.detection.defective for instance in instances(task, 100) for block in instance.blocks]
+    assert 0.44 < verdicts.count(True) / len(verdicts) < 0.56  # 600 draws: three standard deviations are .06
 
 
 def test_without_defective_photographs_defects_are_pasted():
@@ -107,9 +105,9 @@ def test_without_defective_photographs_defects_are_pasted():
     answers = []
     for instance in instances(task, 20):
         for block in instance.blocks:
-            answers.append(block.turns[0].answer)
-            assert block.mask.any() == (block.turns[0].answer == "No")
-    assert {"Yes", "No"} == set(answers)
+            answers.append(block.detection.defective)
+            assert block.detection.mask.any() == block.detection.defective
+    assert {True, False} == set(answers)
 
 
 def test_a_defect_nobody_outlined_supervises_no_map_and_names_no_place():
@@ -117,8 +115,8 @@ def test_a_defect_nobody_outlined_supervises_no_map_and_names_no_place():
     for instance in instances(make(Inspect, source, synthetic=0.0)):
         for block in instance.blocks:
             if is_defective(block.images[0]):
-                assert block.mask is None
-                assert " at the " not in block.turns[0].answer
+                assert block.detection is None or block.detection.mask is None
+                assert not any(" at the " in turn.answer for turn in block.turns)
 
 
 def test_procedural_products_serve_every_task():
@@ -127,8 +125,8 @@ def test_procedural_products_serve_every_task():
     kinds = set()
     for instance in instances(make(Inspect, source, reasons=2), 10):
         for block in instance.blocks:
-            if block.scored:
-                assert block.mask.any() == (block.turns[0].answer == "No")
+            if block.detection:
+                assert block.detection.mask.any() == block.detection.defective
             elif block.turns[0].answer != prompts.NOTHING_WRONG:
                 kinds.add(block.turns[0].answer.split(" at the ")[0])
     assert len(kinds) > 1

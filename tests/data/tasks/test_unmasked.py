@@ -51,12 +51,12 @@ def test_no_place_is_asked_of_a_defect_without_a_mask(name, masks):
 def test_verdicts_are_learned_from_it_and_no_map(name, masks):
     defective = [
         block for block in blocks_of(task_of(name, Numbered(masks=masks)))
-        if block.scored and is_defective(block.images[-1])
+        if block.detection and is_defective(block.images[-1])
     ]  # fmt: skip
     assert len(defective) > 20
     for block in defective:
-        assert block.turns[0].answer == prompts.verdict(True)
-        assert block.mask is None
+        assert block.detection.defective is True
+        assert block.detection.mask is None
 
 
 @pytest.mark.parametrize("masks", ["none", "black"])

@@ -12,8 +12,10 @@ import jax
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.detection_prompt import AnswerTokens
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
+from iadgpt_jax.data.tasks.instance import Detection
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.score import make_score
 from iadgpt_jax.models.iadgpt.model import IADGPT
@@ -138,13 +140,13 @@ def test_maps_are_rows_of_full_attention(run, kind):
     assert checked == 6
 
 
-def test_the_score_is_the_probability_of_the_anomalous_answer(run):
-    """p("No") renormalised over {"Yes", "No"} at the slot that predicts the first answer token (eq. 4)."""
+def test_the_margin_is_the_log_odds_of_the_anomalous_answer(run):
+    """Of "No" against "Yes" at the slot that predicts the first answer token (eq. 4)."""
     encodeds, packed, outputs, (hidden, _) = run
     tokenizer = tiny_tokenizer()
     (yes,), (no,) = tokenizer.encode("Yes"), tokenizer.encode("No")
-    score = jax.jit(make_score(MODEL, None, yes, no), compiler_options=QUICK)
-    scores, maps = score(PARAMS, packed.rows)
+    score = jax.jit(make_score(MODEL, None, AnswerTokens(normal=yes, anomalous=no)), compiler_options=QUICK)
+    margins, maps = score(PARAMS, packed.rows)
     table = np.float64(PARAMS["language"]["embedding"])
     for encoded, (_, queries, starts) in zip(encodeds, packed.where, strict=True):
         for block, query, start in zip(encoded.blocks, queries, starts, strict=True):
@@ -152,8 +154,8 @@ def test_the_score_is_the_probability_of_the_anomalous_answer(run):
                 continue
             before_answer = start + len(block.segment) - 2  # the answer is one token; its end is not laid down
             assert block.segment.tokens[-1] in (yes, no)
-            odds = np.exp(table[[yes, no]] @ hidden[before_answer])
-            np.testing.assert_allclose(scores[0, query], odds[1] / odds.sum(), atol=10 * TOLERANCE)
+            log_odds = (table[no] - table[yes]) @ hidden[before_answer]
+            np.testing.assert_allclose(margins[0, query], log_odds, rtol=10 * TOLERANCE, atol=40 * TOLERANCE)
             np.testing.assert_allclose(maps[0, query], outputs.probability_maps[0, query, 0], rtol=TOLERANCE)
 
 
@@ -162,7 +164,7 @@ def test_smaller_images_and_unused_map_queries_stay_finite():
     bring NaN or infinity into a batch's loss, whatever the size of the attention logits."""
     instance = inspection(5, shots=(1,), references=1, words=False)
     small = draw_image(np.random.default_rng(5), 1, 2)
-    block = dataclasses.replace(instance.blocks[0], images=(small,), mask=None)
+    block = dataclasses.replace(instance.blocks[0], images=(small,), detection=Detection(False))
     encoded = ENCODER(dataclasses.replace(instance, blocks=(block,)))
     packed = pack([encoded], 1, dataclasses.replace(SHAPE, slots=encoded.slots), CONFIG.vision)
     large = jax.tree.map(np.copy, PARAMS)

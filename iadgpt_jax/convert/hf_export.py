@@ -23,19 +23,15 @@ from iadgpt_jax.convert.shards import SHARD_BYTES, create_shards
 from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
 from iadgpt_jax.convert.tree import Watch, params_to_hf, unwatched
 from iadgpt_jax.convert.twin import copy_twin, twin_section
+from iadgpt_jax.data.detection_prompt import INFO_KEY as PROMPT_KEY
 from iadgpt_jax.data.detection_prompt import prompt_of
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 
-TRAVELS = (
-    "stage",
-    "image_side",
-    "map_space",
-    "imported_from",
-    "detection_prompt",
-)  # no paths of the machine it was trained on
+# No paths of the machine it was trained on.
+TRAVELS = ("stage", "image_side", "map_space", PROMPT_KEY, "imported_from")
 EXPORT_DTYPES = {
     "float32": np.dtype(np.float32),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
@@ -84,6 +80,8 @@ def export_hf(
     carried = bool(gates.any())
     twin = config.taps and not stock and bool(unlike or (info or {}).get("stage"))
     travels = {key: info[key] for key in TRAVELS if info and key in info}
+    if twin:
+        travels[PROMPT_KEY] = prompt.to_dict()
     rows = entries(config, carried)
     shapes = {row.name: row.axes.hf_shape for row in rows}
     dtypes = {row.name: np.dtype(np.float32) if row.name == GATES else kind for row in rows}
@@ -97,7 +95,7 @@ def export_hf(
     try:
         params_to_hf(config, params, create_shards(aside, shapes, dtypes, shard_bytes), watch)
         video = tokenizer.backend.token_to_id("<|video_pad|>")
-        section = twin_section(prompt, fusion=carried) if twin else None
+        section = twin_section(fusion=carried) if twin else None
         _write_json(aside / "config.json", hf_config_from_model(config, _name(kind), video, travels, section))
         _write_json(aside / "generation_config.json", generation_config(config))
         _write_json(aside / "preprocessor_config.json", preprocessor_config(config, bounds))

@@ -1,7 +1,7 @@
 """The PyTorch twin beside an export: which files it is, and what config.json must tell it and transformers.
 
 The files lie in convert/torch_twin/ and import nothing of this package, so that an evaluator needs only torch and
-transformers; its prompts therefore travel as text.
+transformers; prompts therefore travel as text, the detection prompt with what config.json says of the training.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 
 from iadgpt_jax.data.chat import HEADER, TO_ANSWER
-from iadgpt_jax.data.detection_prompt import DetectionPrompt
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.errors import InputError
 
@@ -21,8 +20,8 @@ CLASS = "IADGPTForConditionalGeneration"
 AUTO_MAP = {"AutoModelForImageTextToText": f"modeling_iadgpt.{CLASS}"}
 
 
-def twin_section(prompt: DetectionPrompt, fusion: bool) -> dict:
-    """What `hf_config_from_model` adds for the twin. prompt: to detect with; fusion: the checkpoint carries gates.
+def twin_section(fusion: bool) -> dict:
+    """What `hf_config_from_model` adds for the twin. fusion: the checkpoint carries gates.
 
     The model type stays qwen2_5_vl, so that tools which know Qwen2.5-VL still load the weights; the architecture is
     named as the twin's, so that servers which go by it do not take the model for a stock one.
@@ -35,7 +34,6 @@ def twin_section(prompt: DetectionPrompt, fusion: bool) -> dict:
             "header": HEADER,
             "to_answer": TO_ANSWER,
             "reason": prompts.REASON,
-            "detection": prompt.to_dict(),
         },
     }
 

@@ -18,6 +18,8 @@ from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.convert.names import GATES
 from iadgpt_jax.convert.tree import leaf_shapes
+from iadgpt_jax.data.detection_prompt import NORMALITY
+from iadgpt_jax.data.native_resolution import PUBLISHED
 from iadgpt_jax.errors import InputError
 from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint, write_tensors
 from tests.models.qwen2_5_vl.qwen_pair import Pair, hf_inputs, rows_of, slot_budget
@@ -166,7 +168,8 @@ def test_trained_gates_travel_and_are_announced(tmp_path):
     card = (tmp_path / "hf" / "README.md").read_text()
     assert "Trained through stage 3 at 112×112 pixels." in card and said[1:] in card
     back = open_hf(tmp_path / "hf")
-    assert back.config == config and back.info == dict(stage=3, image_side=112)
+    known = dict(stage=3, image_side=112, detection_prompt=NORMALITY.to_dict(), image_pixels=list(PUBLISHED))
+    assert back.config == config and back.info == known
     same_bits(back.params(), params)
     _, info = stock(tmp_path / "hf")  # loads, but for the tensor it has no place for
     assert info == {"unexpected_keys": [GATES]}

@@ -22,7 +22,7 @@ class Prompter:
         section = config.iadgpt
         self.config = config
         self.texts: dict[str, str] = section["prompt"]
-        self.detection: dict = section["prompt"]["detection"]
+        self.detection: dict = section["training"]["detection_prompt"]
         self.side: int = section["training"].get("image_side", 448)
         self.map_space = "logit" if section["training"].get("map_space") == "logit" else "probability"
         self.aligned = section["positions"] == "aligned"

@@ -54,17 +54,17 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     rules = ShardingRules()
 
     # ---- Model: from the workdir if it has one, else from config.init_from, else random ----
-    going_on, params, before = bool(finished_steps(workdir)), None, {}
+    going_on, params, stored = bool(finished_steps(workdir)), None, {}
     if going_on:
-        model_config, tokenizer, before = read_model_files(workdir)
+        model_config, tokenizer, stored = read_model_files(workdir)
     elif config.init_from:
         loaded = load_model(config.init_from, mesh, rules, dtype="float32")
-        model_config, tokenizer, params, before = loaded.config, loaded.tokenizer, loaded.params, loaded.info
+        model_config, tokenizer, params, stored = loaded.config, loaded.tokenizer, loaded.params, loaded.info
         del loaded
     else:
         model_config, tokenizer = preset(config.size, config.architecture), tiny_tokenizer()
     chosen = config.detection_prompt and not going_on
-    prompt = named_prompt(config.detection_prompt) if chosen else prompt_of(before)
+    prompt = named_prompt(config.detection_prompt) if chosen else prompt_of(stored)
     training = build_training(config, model_config, mesh, rules, params)
 
     # ---- Data: each process loads the rows that its devices hold ----
@@ -101,7 +101,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         say(f"going on from step {first} of {workdir}")
     else:
         info = {"stage": config.stage, "image_side": config.image_side, "detection_prompt": prompt.to_dict(),
-                "image_pixels": list(pixel_bounds_of(before)), "config": json_config(config)}  # fmt: skip
+                "image_pixels": list(pixel_bounds_of(stored)), "config": json_config(config)}  # fmt: skip
         info |= model_of(model_config).record(config)
         if is_main_process():
             write_model_files(workdir, model_config, tokenizer, info)

@@ -14,10 +14,10 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.flops import peak_flops, query_flops, score_flops, step_flops, train_parts, visible_pairs
-from iadgpt_jax.infer.prefix import lay_out, read
+from iadgpt_jax.infer.prefix import lay_out, prefill
 from iadgpt_jax.infer.question import Questions
-from iadgpt_jax.infer.score import make_score
-from iadgpt_jax.infer.scorer import answer, see
+from iadgpt_jax.infer.score_rows import make_score_rows
+from iadgpt_jax.infer.scorer import encode_images, score_queries
 from iadgpt_jax.models.attention import Lanes, Visibility, sees
 from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.iadgpt.model import IADGPT
@@ -71,7 +71,7 @@ def test_without_maps_it_is_exact():
 
 def test_scoring_counts_as_the_formula_says():
     params = jax.eval_shape(lambda: init_params(CONFIG, jax.random.key(0)))
-    score = make_score(IADGPT(CONFIG), LANED.lanes, AnswerTokens(1, 2))
+    score = make_score_rows(IADGPT(CONFIG), LANED.lanes, AnswerTokens(1, 2))
     expected = score_flops(CONFIG, LANED, ROWS, pairs=computed_pairs(LANED))
     assert traced_flops(score, params, blank(LANED)) == pytest.approx(expected, rel=0.01)
 
@@ -82,13 +82,13 @@ def test_scoring_against_references_read_before_counts_as_the_formula_says():
     params = jax.eval_shape(lambda: init_params(CONFIG, jax.random.key(0)))
     blank = np.zeros((SIDE * 28, SIDE * 28, 3), np.uint8)
     laid = lay_out([blank] * 3, 1.0, encoder)
-    cache = jax.eval_shape(lambda p: read(model, p, laid.rows), params)
+    cache = jax.eval_shape(lambda p: prefill(model, p, laid.rows), params)
     patches, question = Questions(encoder)([blank] * 2, 2)
 
     def score(params, cache):
-        tokens = see(model, params, patches, question.grid)
+        tokens = encode_images(model, params, patches, question.grid)
         at = laid.limits[-1:], laid.starts[-1:]
-        return answer(model, AnswerTokens(1, 2), "probability", params, cache, *at, tokens, question)
+        return score_queries(model, AnswerTokens(1, 2), "probability", params, cache, *at, tokens, question)
 
     lane = dataclasses.replace(
         FLAT, slots=question.tokens.shape[1], images=1, maps=1, keyword_rows=question.map_rows.shape[1], targets=1

@@ -156,11 +156,11 @@ def run(
     for category, indices, laid, asked_about in watch(prefetch(load, batches), len(batches)):
         if laid:
             prefixes = {chosen: scorer.prefill(rows) for chosen, rows in laid.items()}
-        seen = scorer.see(asked_about)
-        grids = [tuple(grid) for grid in seen.question.grid[: len(indices)]]
+        images = scorer.encode_images(asked_about)
+        grids = [tuple(grid) for grid in images.question.grid[: len(indices)]]
         for number, setting in enumerate(settings):
             asked = (0,) if setting.references == "none" else tuple(shots)
-            found = scorer.score(prefixes[setting.plans[category].references], seen, asked)
+            found = scorer.score(prefixes[setting.plans[category].references], images, asked)
             in_flight.append(((category, indices, grids, number, asked), found))
         while len(in_flight) > IN_FLIGHT * len(settings):
             keep(in_flight.popleft())

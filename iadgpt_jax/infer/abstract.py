@@ -20,9 +20,9 @@ from iadgpt_jax.data.pack import RowShape
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.flops import query_flops
-from iadgpt_jax.infer.prefix import lay_out, read
+from iadgpt_jax.infer.prefix import lay_out, prefill
 from iadgpt_jax.infer.question import Question, Questions
-from iadgpt_jax.infer.scorer import answer, on_all, see
+from iadgpt_jax.infer.scorer import encode_images, on_all, score_queries
 from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.registry import init_params, logical_axes, make_module
@@ -67,7 +67,7 @@ def build_scoring(
     encoder = Encoder(model_config, tokenizer)
     blank = np.zeros((config.image_side, config.image_side, 3), np.uint8)
     laid = lay_out([blank] * shots, 1.0, encoder)
-    cache = jax.eval_shape(lambda p, rows: read(make_module(model_config, dtype), p, rows), params, laid.rows)
+    cache = jax.eval_shape(lambda p, rows: prefill(make_module(model_config, dtype), p, rows), params, laid.rows)
     cache = abstract_arrays(cache, on_all(cache, mesh, rules))
 
     # ---- Queries, split over the devices ----
@@ -81,8 +81,8 @@ def build_scoring(
     space = "probability" if config.map_space == "none" else config.map_space
 
     def score(params, cache, limits, starts, patches, question: Question):
-        tokens = see(model, params, patches, question.grid)
-        return answer(model, AnswerTokens(0, 1), space, params, cache, limits, starts, tokens, question)
+        tokens = encode_images(model, params, patches, question.grid)
+        return score_queries(model, AnswerTokens(0, 1), space, params, cache, limits, starts, tokens, question)
 
     function = jax.jit(score, out_shardings=rows, compiler_options=compiler_options(mesh))
     lane = RowShape(

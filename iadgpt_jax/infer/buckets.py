@@ -21,7 +21,7 @@ def bucket(size: int, least: int = 1) -> int:
     return step
 
 
-def row_shape(encodeds: Sequence[Encoded], vision: VisionTower, together: bool = False) -> RowShape:
+def bucketed_row_shape(encodeds: Sequence[Encoded], vision: VisionTower, together: bool = False) -> RowShape:
     """A flat row that holds any one of the instances, or (together) all of them side by side."""
     pool = sum if together else max
     window = (vision.window_units * vision.merge) ** 2

@@ -21,7 +21,7 @@ import numpy as np
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.pack import pack
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.buckets import bucket, row_shape
+from iadgpt_jax.infer.buckets import bucket, bucketed_row_shape
 from iadgpt_jax.models.attention import sees
 from iadgpt_jax.models.protocols import Model, VisionTower
 from iadgpt_jax.models.registry import model_of
@@ -77,7 +77,7 @@ def lay_out(encodeds: Sequence[Encoded], vision: VisionTower) -> Prompts:
     bare = [
         replace(e, blocks=[replace(b, targets=[], keyword_rows=[], scored=False) for b in e.blocks]) for e in encodeds
     ]
-    shape = row_shape(bare, vision)
+    shape = bucketed_row_shape(bare, vision)
     rows, answers = bucket(len(bare)), shape.maps
     shape = replace(shape, maps=1)
     packed = [pack([e], 1, shape, vision) for e in bare]

@@ -29,11 +29,11 @@ from iadgpt_jax.data.pack import pack
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.buckets import bucket, row_shape
+from iadgpt_jax.infer.buckets import bucket, bucketed_row_shape
 from iadgpt_jax.infer.generate import Generator, Sampling
+from iadgpt_jax.infer.image_input import ImageInput, as_image, as_list
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.messages import Messages, parts_of, turns_of
-from iadgpt_jax.infer.photograph import Photograph, photograph, several
 from iadgpt_jax.infer.prefetch import prefetch
 from iadgpt_jax.infer.prefix import RecentPrefixes
 from iadgpt_jax.infer.scorer import Scorer
@@ -93,18 +93,18 @@ class Inspector:
 
     # ---- Inspection ----
 
-    def inspect(self, query: Photograph, references: Sequence[Photograph] = (), *, explain: bool = True) -> Inspection:
+    def inspect(self, query: ImageInput, references: Sequence[ImageInput] = (), *, explain: bool = True) -> Inspection:
         """Inspect one product against any number of good examples (trained: 1, 2 and 4; none is allowed)."""
         return self.inspect_many([query], references, explain=explain)[0]
 
     def inspect_many(
-        self, queries: Iterable[Photograph], references: Sequence[Photograph] = (), *, explain: bool = True
+        self, queries: Iterable[ImageInput], references: Sequence[ImageInput] = (), *, explain: bool = True
     ) -> list[Inspection]:
         """Inspect products of one category. Results equal those of `inspect`; the references are read once."""
         return list(self.inspections(queries, references, explain=explain))
 
     def inspections(
-        self, queries: Iterable[Photograph], references: Sequence[Photograph] = (), *, explain: bool = True
+        self, queries: Iterable[ImageInput], references: Sequence[ImageInput] = (), *, explain: bool = True
     ) -> Iterator[Inspection]:
         """As `inspect_many`, handing out results as they come; photographs are read shortly before their turn."""
         if not self.config.taps:
@@ -112,15 +112,15 @@ class Inspector:
                 f"model {self.config.name!r} carries no anomaly maps (taps=False) and cannot inspect; it can chat"
             )
         shared = self._squares(references)
-        prefix, queries = self._prefix(shared), several(queries)
+        prefix, queries = self._prefix(shared), as_list(queries)
         room = self._scorer.room(bucket(min(len(queries), QUERIES_AT_ONCE)))
 
         def read(start: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-            pictures = [photograph(query) for query in queries[start : start + room]]
+            pictures = [as_image(query) for query in queries[start : start + room]]
             return pictures, [resize_square(picture, self.side) for picture in pictures]
 
         for pictures, squares in prefetch(read, range(0, len(queries), room), ahead=1):
-            margins, maps = jax.device_get(self._scorer.score(prefix, self._scorer.see(squares, room)))
+            margins, maps = jax.device_get(self._scorer.score(prefix, self._scorer.encode_images(squares, room)))
             words = self._explanations(squares, shared) if explain else [""] * len(squares)
             margins, maps = margins[:, 0], self._on_grid(maps[:, 0])
             for picture, margin, map_, text in zip(pictures, margins, maps, words, strict=False):
@@ -128,12 +128,12 @@ class Inspector:
                 yield Inspection(float(margin), map_, answer, text, picture.shape[:2])
 
     def ask(
-        self, question: str, query: Photograph, references: Sequence[Photograph] = (), history: Iterable = (), *,
+        self, question: str, query: ImageInput, references: Sequence[ImageInput] = (), history: Iterable = (), *,
         max_new: int = EXPLANATION_TOKENS, sampling: Sampling | None = None,
     ) -> str:  # fmt: skip
         """Answer a question about the query, in words. history: (question, answer) pairs, or messages of text."""
         turns = [*(Turn(*pair) for pair in turns_of(history)), Turn(question)]
-        square = resize_square(photograph(query), self.side)
+        square = resize_square(as_image(query), self.side)
         encoded = self._encode(turns, [square], self._squares(references))
         return self.tokenizer.decode(self._generator([encoded], max_new, sampling)[0][0])
 
@@ -168,13 +168,13 @@ class Inspector:
     def logits(self, messages: Messages) -> np.ndarray:
         """float32[T, V]: logits at every token of the templated chat with generation prompt, native resolution."""
         encoded = self._encode_chat(messages)
-        packed = pack([encoded], 1, row_shape([encoded], self.config.vision), self.config.vision)
+        packed = pack([encoded], 1, bucketed_row_shape([encoded], self.config.vision), self.config.vision)
         return np.asarray(self._logits(self.params, packed.rows)[0, : encoded.slots], np.float32)
 
     # ---- Between the two ----
 
-    def _squares(self, references: Sequence[Photograph]) -> tuple[np.ndarray, ...]:
-        return tuple(resize_square(photograph(reference), self.side) for reference in several(references))
+    def _squares(self, references: Sequence[ImageInput]) -> tuple[np.ndarray, ...]:
+        return tuple(resize_square(as_image(reference), self.side) for reference in as_list(references))
 
     def _encode(self, turns: Sequence[Turn], queries: Sequence[np.ndarray], shared: tuple[np.ndarray, ...]) -> Encoded:
         """One block per query, all with the same turns, after the shared references."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from iadgpt_jax.data.chat import CLOSING, SYSTEM, opening
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.photograph import photograph
+from iadgpt_jax.infer.image_input import as_image
 
 Messages = Sequence[Mapping]
 _IMAGE_TOKENS = ("<|image_pad|>", "<|video_pad|>")
@@ -84,7 +84,7 @@ def _item(part, index: int) -> str | np.ndarray:
     if isinstance(part, Mapping):
         for key in ("image", "path"):
             if part.get(key) is not None:
-                return photograph(part[key])
+                return as_image(part[key])
         if isinstance(text := part.get("text"), str):
             if any(token in text for token in _IMAGE_TOKENS):
                 raise InputError(

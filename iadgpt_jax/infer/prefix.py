@@ -66,7 +66,7 @@ def lay_out(references: Sequence[np.ndarray], ratio: float, encoder: Encoder) ->
     return PrefixRows(pack([replace(encoded, blocks=[])], 1, shape, vision).rows, limits, starts)
 
 
-def read(model: Model, params: dict, rows: Rows) -> tuple[KVCache | None, KVCache]:
+def prefill(model: Model, params: dict, rows: Rows) -> tuple[KVCache | None, KVCache]:
     """The keys and values of a row of references."""
     return model.apply({"params": params}, rows, method="prefill")[1]
 

@@ -2,8 +2,8 @@
 
     scorer = Scorer(model, params, encoder)
     prefix = scorer.prefill(references)                     # once per set of references, for all shot counts up to it
-    seen = scorer.see(queries)                              # the vision tower, once per query
-    margins, maps = scorer.score(prefix, seen, shots=(1, 2, 4))
+    images = scorer.encode_images(queries)                  # the vision tower, once per query
+    margins, maps = scorer.score(prefix, images, shots=(1, 2, 4))
 
 Numbers are those of whole prompts. Nothing waits for the device: results are arrays to come, so a caller who fetches
 them late keeps it busy. Each size of references, and of query batches, compiles once.
@@ -28,7 +28,7 @@ from iadgpt_jax.data.detection_prompt import AnswerTokens
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.margin import margin_of
-from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, read
+from iadgpt_jax.infer.prefix import Prefix, PrefixRows, lay_out, prefill
 from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.models.protocols import Model
 from iadgpt_jax.sharding import ShardingRules, parts, replicated, rows_sharding
@@ -36,7 +36,7 @@ from iadgpt_jax.tpu_options import compiler_options
 
 
 @dataclass(frozen=True)
-class Seen:
+class QueryImages:
     """A batch of queries, count of them: question and tokens [room, N, E] of their images lead with `room` places."""
 
     question: Question
@@ -46,7 +46,7 @@ class Seen:
 
 class Scorer:
     """Scores queries of one model, asked with its encoder's detection prompt. map_space: the form maps are read in, as
-    in `infer.score.make_score`."""
+    in `infer.score_rows.make_score_rows`."""
 
     def __init__(self, model: Model, params: dict, encoder: Encoder, *, map_space: str = "probability"):
         if not model.config.taps:
@@ -71,9 +71,11 @@ class Scorer:
         (paper eq. 9)."""
         laid = references if isinstance(references, PrefixRows) else self.lay_out(references, ratio)
         rows = laid.rows if self.mesh is None else jax.device_put(laid.rows, replicated(self.mesh))
-        return Prefix(self._run.read(self.model, self.params, rows), laid.limits, laid.starts)
+        return Prefix(self._run.prefill(self.model, self.params, rows), laid.limits, laid.starts)
 
-    def see(self, queries: Sequence[np.ndarray] | tuple[np.ndarray, Question], room: int | None = None) -> Seen:
+    def encode_images(
+        self, queries: Sequence[np.ndarray] | tuple[np.ndarray, Question], room: int | None = None
+    ) -> QueryImages:
         """Queries uint8[H, W, 3] through the vision tower, in a batch of `room` places (default: `self.room`). They may
         come laid out by `questions`, for as many places."""
         if isinstance(queries, tuple) and isinstance(queries[-1], Question):
@@ -84,32 +86,32 @@ class Scorer:
             patches, question = self.questions(queries, room or self.room(count))
         if self.mesh is not None:
             patches, question = jax.device_put((patches, question), rows_sharding(self.mesh, self.rules))
-        return Seen(question, self._run.see(self.model, self.params, patches, question.grid), count)
+        return QueryImages(question, self._run.encode_images(self.model, self.params, patches, question.grid), count)
 
     def score(
-        self, prefix: Prefix, queries: Seen | Sequence[np.ndarray], shots: Sequence[int] | None = None
+        self, prefix: Prefix, queries: QueryImages | Sequence[np.ndarray], shots: Sequence[int] | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Every query against the first k references, for each k of `shots` (default: all of them).
 
         Returns (margins float32[room, K], maps float32[room, K, N]), on the device. Places beyond the queries mean
         nothing, nor do map cells beyond an image's own.
         """
-        seen = queries if isinstance(queries, Seen) else self.see(queries)
+        images = queries if isinstance(queries, QueryImages) else self.encode_images(queries)
         shots = [prefix.references] if shots is None else list(shots)
         if max(shots) > prefix.references:
             raise ValueError(f"{max(shots)} shots asked of a prefix of {prefix.references} references")
-        return self._run.answer(
+        return self._run.score_queries(
             self.model, self.answers, self.map_space, self.params, prefix.cache, prefix.limits[shots],
-            prefix.starts[shots], seen.tokens, seen.question,
+            prefix.starts[shots], images.tokens, images.question,
         )  # fmt: skip
 
 
 class Compiled(NamedTuple):
-    """The three functions a scorer runs: `read` of infer/prefix.py, `see` and `answer`."""
+    """The three functions a scorer runs: `prefill` of infer/prefix.py, `encode_images` and `score_queries`."""
 
-    read: jax.stages.Wrapped
-    see: jax.stages.Wrapped
-    answer: jax.stages.Wrapped
+    prefill: jax.stages.Wrapped
+    encode_images: jax.stages.Wrapped
+    score_queries: jax.stages.Wrapped
 
 
 @functools.cache
@@ -117,19 +119,21 @@ def compiled(mesh: jax.sharding.Mesh | None, rules: ShardingRules) -> Compiled:
     """They compile once per process, whatever the scorer."""
     if mesh is None:
         return Compiled(
-            jax.jit(read, static_argnums=0), jax.jit(see, static_argnums=0), jax.jit(answer, static_argnums=(0, 1, 2))
+            jax.jit(prefill, static_argnums=0),
+            jax.jit(encode_images, static_argnums=0),
+            jax.jit(score_queries, static_argnums=(0, 1, 2)),
         )
     jit = functools.partial(jax.jit, compiler_options=compiler_options(mesh))
     rows = rows_sharding(mesh, rules)
 
-    def read_for_all(model: Model, params, references):
-        cache = read(model, params, references)
+    def prefill_for_all(model: Model, params, references):
+        cache = prefill(model, params, references)
         return jax.lax.with_sharding_constraint(cache, on_all(cache, mesh, rules))
 
     return Compiled(
-        jit(read_for_all, static_argnums=0),
-        jit(see, static_argnums=0, out_shardings=rows),
-        jit(answer, static_argnums=(0, 1, 2), out_shardings=rows),
+        jit(prefill_for_all, static_argnums=0),
+        jit(encode_images, static_argnums=0, out_shardings=rows),
+        jit(score_queries, static_argnums=(0, 1, 2), out_shardings=rows),
     )
 
 
@@ -138,12 +142,12 @@ def on_all(cache: Any, mesh: jax.sharding.Mesh, rules: ShardingRules) -> Any:
     return jax.tree.map(lambda x: rules.sharding(mesh, (*(None,) * (x.ndim - 2), "kv", None), x.shape), cache)
 
 
-def see(model: Model, params, patches, grid):
+def encode_images(model: Model, params, patches, grid):
     """patches uint8[Q, P, 3·patch²], grid int32[Q, 2] -> tokens [Q, N, E] in raster order."""
     return model.apply({"params": params}, patches, grid, method=lambda m, p, g: m.vision(p, g)[0])
 
 
-def answer(model: Model, answers: AnswerTokens, map_space: str, params, cache, limits, starts, tokens, question):
+def score_queries(model: Model, answers: AnswerTokens, map_space: str, params, cache, limits, starts, tokens, question):
     """limits, starts int32[K]; tokens [Q, N, E] -> (margins float32[Q, K], maps float32[Q, K, N])."""
     hidden, logit_maps, probability_maps = model.apply(
         {"params": params}, cache, limits, starts, tokens, question, method="after_prefix"

@@ -19,7 +19,7 @@ from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.buckets import bucket, row_shape
+from iadgpt_jax.infer.buckets import bucket, bucketed_row_shape
 from iadgpt_jax.sharding import make_mesh
 from tests.small_iadgpt import lively_params, small_config, small_encoder
 
@@ -57,7 +57,7 @@ def plainly(inspector, query, references, ratio=1.0):
     squares = [resize_square(p, SIDE) for p in (query, *references)]
     block = Block(images=(squares[0],), sees=len(references), detection=Detection())
     encoded = small_encoder()(Instance("inspect", (block,), tuple(squares[1:]), ratio))
-    rows = pack([encoded], 1, row_shape([encoded], model.config.vision), model.config.vision).rows
+    rows = pack([encoded], 1, bucketed_row_shape([encoded], model.config.vision), model.config.vision).rows
     outputs = model.apply({"params": params}, rows)
     last = len(encoded.shared) + len(encoded.blocks[0].segment) - 1
     logits = np.asarray(model.apply({"params": params}, outputs.hidden[0, last], method=type(model).logits))

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
-from iadgpt_jax.checkpoint.workdir import LoadedModel
+from iadgpt_jax.checkpoint.load import LoadedModel
 from iadgpt_jax.data.detection_prompt import DEFECTS, NORMALITY, AnswerTokens
 from iadgpt_jax.data.sources.sample import Sample
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer

@@ -16,7 +16,7 @@ from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.prefetch import prefetch
-from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.infer.score_rows import make_score_rows
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.iadgpt.model import IADGPT
@@ -56,7 +56,7 @@ def pictures():
 
 @functools.cache
 def plain_score(model: IADGPT, answers: AnswerTokens, space: str):
-    return jax.jit(make_score(model, None, answers, space))
+    return jax.jit(make_score_rows(model, None, answers, space))
 
 
 def filled(rows: Rows) -> Rows:
@@ -103,7 +103,7 @@ def test_any_number_of_references_and_room_to_spare(scorer, pictures, count):
     """Three references take a prefix with room for three, none is the header alone; empty places change nothing."""
     references, queries = pictures[0][:count], pictures[1][1:]
     prefix = scorer.prefill(references)
-    margins, maps = scorer.score(prefix, scorer.see(queries, room=4))
+    margins, maps = scorer.score(prefix, scorer.encode_images(queries, room=4))
     assert margins.shape == (4, 1) and np.isfinite(margins).all() and np.isfinite(maps).all()
     assert_same(margins[:2, 0], maps[:2, 0], whole_prompts(scorer, references, queries, 1.0))
 
@@ -113,10 +113,10 @@ def test_a_padded_prefix_is_the_bare_one(pictures):
     scorer = make_scorer()
     references = [*pictures[0], pictures[0][0][::-1]]
     prefix = scorer.prefill(references, 0.4)
-    read = scorer._run.read
-    before = read._cache_size()
+    prefill = scorer._run.prefill
+    before = prefill._cache_size()
     six = scorer.prefill([*references, pictures[0][1][::-1]], 0.4)
-    assert read._cache_size() == before and six.limits[5] == prefix.limits[5]
+    assert prefill._cache_size() == before and six.limits[5] == prefix.limits[5]
     margins, maps = scorer.score(prefix, pictures[1][:1])
     assert_same(margins[:, 0], maps[:, 0], whole_prompts(scorer, references, pictures[1][:1], 0.4))
 
@@ -140,10 +140,10 @@ def test_the_second_batch_compiles_nothing_and_reads_no_reference(scorer, pictur
     references, queries = pictures
     queries = [queries[0]] * 3
     prefix = scorer.prefill(references)
-    scorer.score(prefix, scorer.see(queries, room=4), (1, 2))
+    scorer.score(prefix, scorer.encode_images(queries, room=4), (1, 2))
     before = [function._cache_size() for function in scorer._run]
     other = scorer.prefill(references[::-1])
-    scorer.score(other, scorer.see([queries[0][::-1]], room=4), (2, 4))
+    scorer.score(other, scorer.encode_images([queries[0][::-1]], room=4), (2, 4))
     assert [function._cache_size() for function in scorer._run] == before
 
 
@@ -163,9 +163,9 @@ def test_on_a_mesh_scores_are_those_of_one_device(pictures, sizes):
     assert room == devices * -(-len(queries) // devices)
     for order in (1, -1):
         before = [function._cache_size() for function in scorer._run]
-        seen = scorer.see(queries[::order])
-        margins, maps = scorer.score(scorer.prefill(references, 0.4), seen, (0, 1, 4))
-        assert margins.shape == (room, 3) and len(seen.tokens.sharding.device_set) == mesh.size
+        images = scorer.encode_images(queries[::order])
+        margins, maps = scorer.score(scorer.prefill(references, 0.4), images, (0, 1, 4))
+        assert margins.shape == (room, 3) and len(images.tokens.sharding.device_set) == mesh.size
         assert margins.addressable_shards[0].data.shape == (room // devices, 3), "split by queries"
         np.testing.assert_allclose(margins[: len(queries)][::order], expected[0], **CLOSE)
         np.testing.assert_allclose(maps[: len(queries)][::order], expected[1], **CLOSE)

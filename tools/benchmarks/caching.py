@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from iadgpt_jax.data.pack import RowShape, pack
-from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.infer.score_rows import make_score_rows
 from iadgpt_jax.infer.scorer import Scorer
 from tools.benchmarks.measure import Measurement, interleaved
 from tools.benchmarks.pair import Pair
@@ -25,7 +25,7 @@ def caching(pair: Pair) -> Measurement:
         slots=encodeds[0].slots, images=REFERENCES + 1, patches=pair.patches, maps=1,
         keyword_rows=len(encodeds[0].blocks[0].keyword_rows), targets=1, mask_side=1,
     )  # fmt: skip
-    score = jax.jit(make_score(pair.model, None, scorer.answers))
+    score = jax.jit(make_score_rows(pair.model, None, scorer.answers))
     batches = {
         size: [
             jax.device_put(pack(encodeds[at : at + size], size, shape, pair.config.vision).rows)

@@ -71,8 +71,9 @@ def points(pair: Pair) -> Iterator[tuple[str, float, Encoded]]:
         yield "images", images, encoder(inspection(pictures[: images - 1], pictures[images - 1 : images]))
     for shots in SHOTS:
         yield "shots", shots, encoder(inspection(pictures[:shots], pictures[shots : shots + QUERIES]))
+    references, queries = pictures[:REFERENCES], pictures[REFERENCES : REFERENCES + QUERIES]
     for ratio in RATIOS:
-        yield "ratio", ratio, encoder(inspection(pictures[:REFERENCES], pictures[REFERENCES : REFERENCES + QUERIES], ratio))
+        yield "ratio", ratio, encoder(inspection(references, queries, ratio))
 
 
 def inspection(references, queries, ratio: float = 1.0) -> Instance:

@@ -74,7 +74,8 @@ def cached_scores(
     """(margins float32[Q], maps float32[Q, N]) of queries against cached references, the prefill included."""
     prefix = scorer.prefill(references)
     parts = [
-        scorer.score(prefix, scorer.see(queries[at : at + AT_ONCE], AT_ONCE)) for at in range(0, len(queries), AT_ONCE)
+        scorer.score(prefix, scorer.encode_images(queries[at : at + AT_ONCE], AT_ONCE))
+        for at in range(0, len(queries), AT_ONCE)
     ]
     margins, maps = zip(*jax.device_get(parts), strict=True)
     return np.concatenate(margins)[: len(queries), 0], np.concatenate(maps)[: len(queries), 0]

@@ -17,7 +17,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tasks.instance import Detection
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.infer.score import make_score
+from iadgpt_jax.infer.score_rows import make_score_rows
 from iadgpt_jax.models.iadgpt.model import IADGPT
 from tests.small_iadgpt import BUDGET, QUICK, draw_image, inspection, lively_params, small_config
 
@@ -145,7 +145,7 @@ def test_the_margin_is_the_log_odds_of_the_anomalous_answer(run):
     encodeds, packed, outputs, (hidden, _) = run
     tokenizer = tiny_tokenizer()
     (yes,), (no,) = tokenizer.encode("Yes"), tokenizer.encode("No")
-    score = jax.jit(make_score(MODEL, None, AnswerTokens(normal=yes, anomalous=no)), compiler_options=QUICK)
+    score = jax.jit(make_score_rows(MODEL, None, AnswerTokens(normal=yes, anomalous=no)), compiler_options=QUICK)
     margins, maps = score(PARAMS, packed.rows)
     table = np.float64(PARAMS["language"]["embedding"])
     for encoded, (_, queries, starts) in zip(encodeds, packed.where, strict=True):

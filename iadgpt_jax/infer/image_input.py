@@ -11,16 +11,16 @@ from PIL import Image
 from iadgpt_jax.data.images import read_image, to_rgb
 from iadgpt_jax.errors import InputError
 
-Photograph = str | Path | Image.Image | np.ndarray
+ImageInput = str | Path | Image.Image | np.ndarray
 
 
-def several(value: Iterable[Photograph] | Photograph) -> list[Photograph]:
+def as_list(value: Iterable[ImageInput] | ImageInput) -> list[ImageInput]:
     """A list of photographs, also where just one was given."""
     one = isinstance(value, str | Path | Image.Image) or (isinstance(value, np.ndarray) and value.ndim < 4)
     return [value] if one else list(value)
 
 
-def photograph(value: Photograph) -> np.ndarray:
+def as_image(value: ImageInput) -> np.ndarray:
     """uint8[H, W, 3], upright. Arrays are uint8[H, W, 3] or grey uint8[H, W]. Raises InputError for anything else."""
     if isinstance(value, str | Path):
         return read_image(str(value).removeprefix("file://"))

@@ -17,7 +17,7 @@ from iadgpt_jax.models.protocols import Model
 from iadgpt_jax.models.rows import Rows, take_slots
 
 
-def make_score(
+def make_score_rows(
     model: Model, lanes: Lanes | None, answers: AnswerTokens, map_space: str = "probability"
 ) -> Callable[[dict, Rows], tuple[jax.Array, jax.Array]]:
     """(params, rows) -> (margins float32[B, M], maps float32[B, M, N]).

@@ -84,7 +84,9 @@ class LeftOut:
     count: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        return {"path": self.path, "why": self.why} | ({"count": self.count} if self.count != 1 else {})
+        """As a JSON object; of a name that is not Unicode, the bytes that are not are written as \\xNN."""
+        told = {name: _printable(getattr(self, name)) for name in ("path", "why")}
+        return told | ({"count": self.count} if self.count != 1 else {})
 
 
 def exchange_to_json(exchange: Exchange) -> dict[str, Any]:
@@ -98,6 +100,19 @@ def exchange_to_json(exchange: Exchange) -> dict[str, Any]:
 def exchange_from_json(values: Mapping[str, Any]) -> Exchange:
     """The exchange that `exchange_to_json` wrote."""
     return Exchange(values["question"], values["answer"], tuple(values.get("options", ())), values.get("type", ""))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: file names and JSON can hold what cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    return text if is_unicode(text) else text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:

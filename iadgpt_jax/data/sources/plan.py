@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from iadgpt_jax.data.sources.entry import TEST, TRAIN, VALIDATION, Entry, LeftOut
+from iadgpt_jax.data.sources.entry import TEST, TRAIN, VALIDATION, Entry, LeftOut, is_unicode
 from iadgpt_jax.data.sources.tree import Tree
 from iadgpt_jax.data.sources.words import Words
 from iadgpt_jax.errors import InputError
@@ -96,6 +96,9 @@ def make_plan(
         keys.add(key)
         if words is not None:
             entry = words.add_to(entry)
+        if not is_unicode(json.dumps(entry.to_json(), ensure_ascii=False)):
+            _leave_out(tree, entry, entry.image, "its name or words are not Unicode")
+            continue
         kept, stamps = _look_at_files(tree, entry)
         if kept is None:
             continue
@@ -133,7 +136,8 @@ def _look_at_files(tree: Tree, entry: Entry) -> tuple[Entry | None, list[tuple[i
     stamps = [_stamp(tree, path) for path in (entry.image, *entry.more_images)]
     for path, stamp in zip((entry.image, *entry.more_images), stamps, strict=True):
         if stamp is None:
-            tree.leave_out(path, "no such file" if path == entry.image else f"no such file; it belongs to {entry.key}")
+            why = "no such file" if path == entry.image else f"no such file; it belongs to {entry.key}"
+            _leave_out(tree, entry, path, why)
             return None, []
     masks = {path: _stamp(tree, path) for path in entry.masks}
     for path, stamp in masks.items():
@@ -143,9 +147,17 @@ def _look_at_files(tree: Tree, entry: Entry) -> tuple[Entry | None, list[tuple[i
         tree.left_out.append(LeftOut(entry.image, "has no mask; the image is kept without one"))
     there = tuple(path for path, stamp in masks.items() if stamp is not None)
     if entry.mask_decides and there != entry.masks:
-        tree.leave_out(entry.image, "has no mask, and nothing else tells whether it is good")
+        _leave_out(tree, entry, entry.image, "has no mask, and nothing else tells whether it is good")
         return None, []
     return replace(entry, masks=there), [*stamps, *(stamp for stamp in masks.values() if stamp)]
+
+
+def _leave_out(tree: Tree, entry: Entry, path: str, why: str) -> None:
+    """One file of an entry is at fault, and all others go with it."""
+    tree.leave_out(path, why)
+    for other in entry.files:
+        if other != path and tree.exists(other):
+            tree.leave_out(other, f"belongs to {entry.image}, which is left out")
 
 
 def _stamp(tree: Tree, path: str) -> tuple[int, int] | None:

@@ -99,7 +99,7 @@ class Report:
         if values["without_mask"]:
             yield f"{values['without_mask']} defective images have no mask; they count for image metrics only"
         if values["left_out"]:
-            yield f"{values['left_out_files']:,} files left out, all of them in {REPORT_FILE}:"
+            yield f"{values['left_out_files']:,} files left out or missing, all of them in {REPORT_FILE}:"
             for item in values["left_out"][:_SHOWN]:
                 yield f"  {item['path']}: {item['why']}"
             if len(values["left_out"]) > _SHOWN:

@@ -166,6 +166,7 @@ def _loaded(job: Job, shard: Shard, left_out: list[LeftOut]) -> Iterator[Loaded]
             yield load_entry(root, entry, left_out)
         except InputError as error:
             left_out.append(LeftOut(entry.image, str(error).replace(f"{root}/", "")))
+            left_out += [LeftOut(path, f"belongs to {entry.image}, which is left out") for path in entry.files[1:]]
 
 
 def _encoded(data: bytes, image: np.ndarray, side: int, name: str) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from iadgpt_jax.data.images import IMAGE_SUFFIXES
 from iadgpt_jax.data.sources.entry import LeftOut
+from iadgpt_jax.errors import InputError
 
 
 class Tree:
@@ -40,11 +41,11 @@ class Tree:
 
     def folders(self, relative: str = "") -> list[str]:
         """Names of the subfolders of a folder, sorted, hidden ones left out; none where there is no such folder."""
-        return [entry.name for entry in self._scan(relative) if entry.is_dir() and self._visible(entry)]
+        return [entry.name for entry in self._scan(relative) if _is_dir(entry) and self._visible(entry)]
 
     def files(self, relative: str = "") -> list[str]:
         """Names of the files in a folder, sorted, hidden ones left out; none where there is no such folder."""
-        return [entry.name for entry in self._scan(relative) if entry.is_file() and not entry.name.startswith(".")]
+        return [entry.name for entry in self._scan(relative) if _is_file(entry) and not entry.name.startswith(".")]
 
     def images(self, relative: str = "") -> list[str]:
         """Names of the files in a folder whose suffix says image."""
@@ -93,7 +94,7 @@ class Tree:
             return
         for entry in self._scan(relative):
             inside = join(relative, entry.name)
-            if entry.is_dir():
+            if _is_dir(entry):
                 if Path(entry.path).resolve() not in self._without:
                     yield from self._walk(inside, (*above, real))
             else:
@@ -105,6 +106,8 @@ class Tree:
                 return sorted(found, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise InputError(f"cannot read the folder {self.path(relative)}: {error.strerror}; check it") from error
 
     def _visible(self, entry: os.DirEntry) -> bool:
         return not entry.name.startswith(".") and (not self._without or Path(entry.path).resolve() not in self._without)
@@ -123,6 +126,20 @@ def join(*parts: str) -> str:
 def stem(name: str) -> str:
     """A file's name without folder and suffix."""
     return name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def _is_dir(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _digest(path: str) -> bytes:

@@ -118,7 +118,7 @@ def test_a_mask_of_another_size_is_left_out(name, tmp_path, out):
     found = told(source)
     if name in DECIDED_BY_MASK:  # then nobody knows whether it is good
         assert drawn.key_of_bad not in found
-        assert [item["path"] for item in values["left_out"]] == [drawn.bad]
+        assert [item["path"] for item in values["left_out"]] == [drawn.bad, drawn.mask]
     elif name == "mvtec_loco":  # the other mask is still one
         assert found == drawn.records
     else:

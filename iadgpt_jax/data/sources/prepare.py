@@ -156,7 +156,7 @@ def _write_shards(job: Job, plan: Plan, runner: Runner, say: Callable[[str], Non
     missing = [shard for shard in plan.shards if not is_written(job, shard)]
     if len(missing) < len(plan.shards):
         say(f"going on: {len(plan.shards) - len(missing)} of {len(plan.shards)} shards are there")
-    if runner.beam:
+    if runner.beam and missing:
         write_with_beam(job, missing, runner.processes, runner.beam_options)
     else:
         for _ in watch(write_locally(job, missing, runner.processes), len(missing)):

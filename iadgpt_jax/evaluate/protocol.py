@@ -14,6 +14,7 @@ import cv2
 import jax
 import numpy as np
 
+from iadgpt_jax.data.sources.entry import VALIDATION
 from iadgpt_jax.data.sources.sample import Sample, Source
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.metrics import image_metrics, pixel_metrics
@@ -68,6 +69,8 @@ def draw_plans(
     queries: dict[str, list[int]] = {}
     has_train = any(record.split == "train" for record in source.records)
     for index, record in enumerate(source.records):
+        if record.defective is None or record.split == VALIDATION:
+            continue  # nobody says whether it is good, or it is there to choose settings by: no reference and no query
         pool, rest = pools.setdefault(record.category, []), queries.setdefault(record.category, [])
         spare = record.split == "train" if has_train else len(pool) < REFERENCE_POOL
         if not record.defective and spare:

@@ -44,6 +44,19 @@ def test_references_are_good_ones_of_the_category_and_never_queries(source):
             assert {(record.category, record.split) for record in asked} == {(plan.category, "test")}
 
 
+def test_parts_of_which_nobody_says_whether_they_are_good_and_validation_images_are_neither():
+    asked = (("train", False, 6), ("validation", False, 3), ("test", None, 5), ("test", False, 3), ("test", True, 4))
+    source = contents(("train", None, 4), *asked)
+    for plan in draw_plans(source, (1, 4), 0):
+        told = [source.records[index] for index in (*plan.references, *plan.queries)]
+        assert {(record.split, record.defective) for record in told} == {
+            ("train", False),
+            ("test", False),
+            ("test", True),
+        }
+        assert len(plan.queries) == 7
+
+
 def test_the_queries_of_all_draws_are_the_same_and_none_is_ever_a_reference():
     plans = [plan for draw in range(20) for plan in draw_plans(UNSPLIT, (4,), draw) if plan.category == "nut"]
     assert len({plan.queries for plan in plans}) == 1

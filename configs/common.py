@@ -1,33 +1,50 @@
-"""What all stages share. A stage file calls `common(size)` and changes what makes it that stage.
+"""What all stages share. A stage file calls `common(name)` and changes what makes it that stage.
 
 `:tiny` trains from scratch on procedural products, on two CPU cores; `:bench` is the smallest that is laid out as full
 size (tools/benchmark.py measures it); `:3b` and `:7b` start from published weights.
+
+`:7b,paper` is the paper's recipe: its batches of 64, 32 and 32 questions, its rates 1e-5, 1e-5 and 2e-6, its 3, 1 and
+1 epochs. What `:7b` does instead suits larger machines. Its rows have 4096 slots and a step has 16 or 32 of them:
+5 to 9 times as many questions, so an epoch is 5 to 9 times fewer updates. The noise of a gradient falls with the root
+of the batch, and AdamW's steps are no longer for a larger one; so its rate is the paper's times the root of how much
+larger the batch is (`rate_for`), on slices too. An update then has the paper's ratio of step to noise; the way that
+weights can go in an epoch is a third to a half of the paper's.
+
+Questions per step hang on how long texts are: metrics.jsonl has questions_per_step, and the epochs of a source of your
+own are as many steps as its questions over those.
 """
 
+import dataclasses
+import math
+
 import ml_collections
+from ml_collections import config_dict
 
+from iadgpt_jax.data.tasks.table import TASKS, default_options
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.registry import preset
+
+TEXT = 36  # slots of text to an image, about: what a flat row's slots are scaled by where images are larger
 
 
-def common(size: str) -> ml_collections.ConfigDict:
-    size, _, where = size.partition("@")
-    if size not in ("tiny", "bench", "3b", "7b"):
-        raise InputError(f"no configuration for size {size!r}: append :tiny, :bench, :3b or :7b to the file's name")
+def common(name: str) -> ml_collections.ConfigDict:
+    """The configuration of a name as size[,paper][@slice]."""
+    size, recipe, where = parsed(name)
     tiny, small = size == "tiny", size in ("tiny", "bench")
-    if small and where:
-        raise InputError(f"no configuration for {size}@{where}: slices are for :3b and :7b")
     c = ml_collections.ConfigDict()
     c.architecture = "iadgpt"  # a line of models/registry.py
     c.size = size
+    c.recipe = recipe  # "paper" or ""
     c.slice = where  # the TPU slice of `:7b@v5p:2x2x4`, whose mesh, rows and remat are in configs/slices.py
     c.seed = 0
     c.init_from = ""  # a workdir, imported checkpoint or Hugging Face directory; empty: random weights (tiny, bench)
+    c.model = options_of(preset(size))  # unset: as the start, or from random weights the size, has it
 
     c.source = "procedural" if small else ""  # or the path of a prepared dataset or of a folder in MVTec layout
     c.source_categories = 800  # of the procedural source
     c.detection_prompt = ""  # one of data/detection_prompt.PROMPTS; empty: that of init_from, else "normality"
     c.categories = ""  # only these of the source, separated by commas; empty: all
-    c.image_side = {"tiny": 112, "bench": 224}.get(size, 448)
+    c.image_side = {"tiny": 112, "bench": 224}.get(size, 448)  # of the square that images are squashed to, in pixels
     # Random flips and transposes, and red, green and blue permuted. They help training from scratch; for pretrained
     # weights they shift the inputs and make colour words false.
     c.augment = ml_collections.ConfigDict({"flips": tiny, "colours": tiny})
@@ -35,15 +52,17 @@ def common(size: str) -> ml_collections.ConfigDict:
 
     c.steps = 0
     c.rows = 8  # packed rows per step
-    c.instances = 8  # instances drawn per step and packed into them
+    c.instances = 8  # instances drawn per step and packed into them; at most, where rows are filled up
     c.pack = ml_collections.ConfigDict()
-    c.pack.group = 0  # rows packed together and filled up with queries; 0: a process's rows, with what was drawn alone
-    c.pack.top_up = False  # fill up with further instances first
+    c.pack.group = (
+        0  # rows packed together and filled up with questions; 0: a process's rows, with what was drawn alone
+    )
     c.row = ml_collections.ConfigDict()
     c.row.prefix, c.row.lanes = 0, ()  # laned rows: (number, slots) of each group of lanes; (): a flat row of `slots`
-    c.row.slots = 4096
+    c.row.lane_more = 0  # slots each lane has besides
+    flat(c, 4096)
     c.row.images = 10
-    c.row.patches = (c.image_side // 14) ** 2  # per image
+    c.row.patches = (c.get_oneway_ref("image_side") // 14) ** 2  # per image
     c.row.maps = 6
     c.row.keyword_rows = 8 if tiny else 12
     c.row.targets = 192
@@ -60,11 +79,18 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.optimizer.weight_decay = 0.05
     c.optimizer.clip = 1.0
     c.optimizer.moments = "float32"
+    # Parameters whose path a regular expression finds train at so many times the rate; the first that finds one counts.
+    # The fusion gates start at 0 and share no scale with weights: at a rate of 1e-5 they would not get past .06. From
+    # scratch the rate of all is high enough for them.
+    c.optimizer.groups = ml_collections.ConfigDict(
+        {"gates": {"pattern": "fusion/gates$", "rate": 1.0 if small else 100.0}}
+    )
     c.frozen = ""  # regular expression over parameter paths
 
     c.map_space = "none"  # "logit", "log_probability", "probability" (the paper's) or "none": models/iadgpt/losses.py
     c.loss = ml_collections.ConfigDict({"answer": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0})
     c.loss.binary_focal = 0.0
+    c.loss.focal_gamma = 2.0
 
     c.dtype = "float32" if small else "bfloat16"
     c.attention = "auto"  # kernel by platform: splash on TPU, cudnn on GPU in bfloat16, else xla (models/attention/)
@@ -75,26 +101,83 @@ def common(size: str) -> ml_collections.ConfigDict:
     c.mesh = ml_collections.ConfigDict({"data": 1 if not tiny else -1, "fsdp": -1 if not tiny else 1, "tensor": 1})
 
     c.log_every = 10
+    # Small parameters whose values are logged, as name/0, name/1, …: regular expressions over parameter paths.
+    c.log_parameters = ml_collections.ConfigDict({"gate": "fusion/gates$"})
     c.profile = ml_collections.ConfigDict({"first": 10, "steps": 0})  # steps to trace for XProf, into the workdir
     c.checkpoint_every = 500
     c.keep = 2
     return c
 
 
+def parsed(name: str) -> tuple[str, str, str]:
+    """(size, recipe, slice) of size[,paper][@slice]."""
+    named, _, where = name.partition("@")
+    size, _, recipe = named.partition(",")
+    if size not in ("tiny", "bench", "3b", "7b"):
+        raise InputError(f"no configuration for size {size!r}: append :tiny, :bench, :3b or :7b to the file's name")
+    if recipe not in ("", "paper"):
+        raise InputError(f"no recipe {recipe!r}: write {size}, or {size},paper for the paper's batches and rates")
+    if size in ("tiny", "bench") and recipe:
+        raise InputError(f"no configuration for {size},{recipe}: the paper's recipe is for :3b and :7b")
+    if size in ("tiny", "bench") and where:
+        raise InputError(f"no configuration for {size}@{where}: slices are for :3b and :7b")
+    return size, recipe, where
+
+
+def options_of(config) -> ml_collections.ConfigDict:
+    """Every value of a model's configuration as a key of its own, not set, but for its name and its special tokens."""
+    options = ml_collections.ConfigDict()
+    for one in dataclasses.fields(config):
+        value = getattr(config, one.name)
+        if one.name in ("name", "tokens"):
+            continue
+        nested = dataclasses.is_dataclass(value)
+        options[one.name] = options_of(value) if nested else config_dict.placeholder(type(value))
+    return options
+
+
+def mixture(c: ml_collections.ConfigDict, **shares: float) -> None:
+    """c.mixture: each task's share of all questions (their sum need not be 1), and every option it has. Tasks that the
+    stage does not teach stand there with a share of 0."""
+    for name in (*shares, *(name for name in TASKS if name not in shares)):
+        c.mixture[name] = {"weight": float(shares.get(name, 0.0)), **default_options(name)}
+
+
 def from_scratch(c: ml_collections.ConfigDict) -> None:
-    """Supervision that trains from random weights (DESIGN.md §4): maps as logits, and they weigh more than words."""
+    """Supervision that trains from random weights: maps as logits, and they weigh more than words."""
     c.map_space = "logit"
     c.loss.answer, c.loss.focal, c.loss.binary_focal = 0.5, 2.0, 4.0
     c.row.verdict_weight = 3.0
 
 
+# ---- Rows. Their slots and patches follow config.image_side where they are not set themselves. ----
+
+
+def flat(c: ml_collections.ConfigDict, slots: int) -> None:
+    """Flat rows of `slots` at the size's own image_side; with larger images as much larger as it takes for a row to
+    hold the same images and texts."""
+    own = (c.image_side // 28) ** 2
+    tokens = (c.get_oneway_ref("image_side") // 28) ** 2
+    c.row.slots = ((tokens + TEXT) * slots // (own + TEXT) + 127) // 128 * 128
+
+
 def laned(c: ml_collections.ConfigDict, prefix: int, *groups: tuple[int, int]) -> None:
-    """Rows of a prefix area and groups of (number, slots) lanes."""
-    c.row.prefix, c.row.lanes = prefix, groups
-    c.row.slots = prefix + sum(count * slots for count, slots in groups)
+    """Rows of a prefix area and groups of (number, slots) lanes, at the size's own image_side. With larger images every
+    lane has room for one of them, and the prefix area for as many as it can hold."""
+    own = (c.image_side // 28) ** 2
+    more = (c.get_oneway_ref("image_side") // 28) ** 2 - own
+    images = prefix // (own + 2)
+    c.row.prefix, c.row.lanes, c.row.lane_more = more * images + prefix, groups, more
+    lanes = sum(count for count, _ in groups)
+    c.row.slots = more * (images + lanes) + prefix + sum(count * slots for count, slots in groups)
 
 
-def filled(c: ml_collections.ConfigDict, rows: int, per_row: int, top_up: bool = False) -> None:
-    """Rows filled up in pairs, from `per_row` instances each: what full size trains on."""
+def filled(c: ml_collections.ConfigDict, rows: int, per_row: int) -> None:
+    """Rows filled up in pairs, from at most `per_row` instances each: what full size trains on."""
     c.rows, c.instances = rows, rows * per_row
-    c.pack.group, c.pack.top_up = 2, top_up
+    c.pack.group = 2
+
+
+def rate_for(questions: int, paper_rate: float, paper_batch: int) -> float:
+    """AdamW's rate for steps of so many questions, see the top of the file."""
+    return float(f"{paper_rate * math.sqrt(questions / paper_batch):.2g}")

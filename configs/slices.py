@@ -44,10 +44,15 @@ FITS = {
 }
 
 
+MOST_TENSOR = {"3b": 2, "7b": 4}  # chips may share a layer by its KV heads
+
+
 def on_slice(c: ml_collections.ConfigDict) -> None:
     """Set mesh, rows and remat of a full-size stage for c.slice ("v5e:8x8", "2xv5p:2x2x4"); empty, it changes nothing.
 
-    Instances grow with rows and steps shrink, so that a stage still sees its data as often.
+    Instances grow with rows and steps shrink, so that a stage still sees its data as often; the rate grows with the
+    rows' root (configs/common.py). The paper's recipe keeps its rows, rate and steps: where they are fewer than chips,
+    chips share layers.
     """
     if not c.slice:
         return
@@ -58,8 +63,24 @@ def on_slice(c: ml_collections.ConfigDict) -> None:
     name = f"{kind}:{sizes}"
     chips = math.prod(int(size) for size in sizes.split("x")) * (2 if kind == "tpu7x" else 1)  # devices: two a chip
     fit = FITS.get((c.size, name, c.stage)) or FITS.get((c.size, name, 0)) or Fit(1)
-    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = slices * fit.data, chips // fit.data // fit.tensor, fit.tensor
     c.remat = fit.remat
+    if c.recipe == "paper":
+        _few_rows(c, slices, chips)
+        return
+    c.mesh.data, c.mesh.fsdp, c.mesh.tensor = slices * fit.data, chips // fit.data // fit.tensor, fit.tensor
     rows = fit.rows * chips * slices // fit.tensor
+    c.optimizer.rate = float(f"{c.optimizer.rate * math.sqrt(rows / c.rows):.2g}")
     c.instances, c.steps = c.instances * rows // c.rows, max(round(c.steps * c.rows / rows), 1)
     c.rows = rows
+
+
+def _few_rows(c: ml_collections.ConfigDict, slices: int, chips: int) -> None:
+    """Spread c.rows, as they are, over all chips."""
+    for tensor in (1, 2, 4):
+        if tensor <= MOST_TENSOR[c.size] and chips % tensor == 0 and c.rows % (slices * chips // tensor) == 0:
+            c.mesh.data, c.mesh.fsdp, c.mesh.tensor = slices, chips // tensor, tensor
+            return
+    raise InputError(
+        f"the paper's batch is {c.rows} rows, too few for {slices * chips} chips: choose a slice of at most "
+        f"{c.rows * MOST_TENSOR[c.size]}, or {c.size}@{c.slice} with its own batch and rate"
+    )

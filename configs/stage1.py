@@ -2,26 +2,33 @@
 
 import ml_collections
 
-from configs.common import common, filled, laned
+from configs.common import common, filled, flat, laned, mixture, rate_for
 from configs.slices import on_slice
 
 
-def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
-    c = common(size)
+def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
+    c = common(name)
     c.stage = 1
-    c.mixture.describe = {"weight": 1.0}
-    if size == "tiny":
+    mixture(c, describe=1)
+    if c.size == "tiny":
         c.steps = 80
         c.optimizer.rate = 5e-4  # gently: the start that compares is worth more than eloquence
         c.rows, c.instances = 4, 16
         c.row.images = 4
         laned(c, 128, (12, 28))
+        return c
+    c.row.maps = 1
+    if c.recipe == "paper":
+        # 67 questions a step with captions of 60 tokens; 3 epochs of about 1 M.
+        flat(c, 1536)
+        c.row.images, c.row.targets = 4, 896
+        filled(c, rows=8, per_row=2)
+        c.optimizer.rate, c.steps = 1e-5, 46_900
     else:
-        c.optimizer.rate = 1e-5
-        c.row.images, c.row.maps, c.row.targets = 12, 1, 1024
-        # With short captions a row holds 34 pairs of image and description (fewer and as full with long ones). The
-        # paper's global batch of 64 is 2 rows: --config.rows=2 --config.instances=12 --config.steps=47000.
-        filled(c, rows=16, per_row=6, top_up=True)
-        c.steps = 5_500  # 3 epochs of about 1 M pairs, 546 a step
-        on_slice(c)
+        # A row holds 33 questions with captions of 12 tokens, 23 of 60, 16 of 120.
+        c.row.images, c.row.targets = 12, 2304
+        filled(c, rows=16, per_row=4)
+        c.optimizer.rate = rate_for(365, 1e-5, 64)
+        c.steps = 8_200  # 3 epochs of about 1 M, 365 a step with captions of 60 tokens
+    on_slice(c)
     return c

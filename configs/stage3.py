@@ -3,41 +3,43 @@
 
 import ml_collections
 
-from configs.common import common, filled, from_scratch, laned
+from configs.common import common, filled, flat, from_scratch, laned, mixture, rate_for
 from configs.slices import on_slice
 
 VIT = r"^vision/(groups|patch_embed|block_)"  # gates, merger and decoder train
 
 
-def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
-    c = common(size)
+def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
+    c = common(name)
     c.stage = 3
     c.frozen = VIT
     c.map_space = "probability"
-    c.mixture.inspect = {"weight": 0.52}
-    c.mixture.pair_difference = {"weight": 0.2}
-    c.mixture.odd_one_out = {"weight": 0.14}
-    c.mixture.irregular_region = {"weight": 0.14}
     c.row.images = 11  # four references and seven queries
-    if size == "tiny":
+    if c.size == "tiny":
         c.steps = 1900
         c.frozen = ""  # no pretrained ViT to keep; configs/stage3_finish.py freezes it
         from_scratch(c)
         c.map_space = "log_probability"  # comparing, as stage 2 leaves it, it can learn the paper's attention itself
-        c.mixture.inspect = {"weight": 0.8}
-        c.mixture.pair_difference = {"weight": 0.04, "pairs": 6, "maps": True, "twins": 0.5}
-        c.mixture.odd_one_out = {"weight": 0.08}
-        c.mixture.irregular_region = {"weight": 0.08}
+        mixture(c, inspect=70, pair_difference=3, odd_one_out=1, irregular_region=1)  # replay: 7 %, the paper has 48
+        c.mixture.pair_difference.update(pairs=6, maps=True, twins=0.5)
         c.rows, c.instances = 8, 9
         laned(c, 104, (6, 40), (1, 64))
+        return c
+    # 700 k questions of its own, and 80 % of stage 2's own 800 k.
+    mixture(c, inspect=0.52, pair_difference=0.2, odd_one_out=0.14, irregular_region=0.14)
+    c.mixture.inspect.update(queries=2, reasons=1, more=12)
+    c.mixture.pair_difference.update(pairs=1, more=6)
+    if c.recipe == "paper":
+        # 32 questions a step; 1 epoch of 1.34 M.
+        flat(c, 2304)
+        c.row.images, c.row.maps = 10, 8
+        filled(c, rows=8, per_row=1)
+        c.optimizer.rate, c.steps = 2e-6, 41_900
     else:
-        c.optimizer.rate = 2e-6
-        c.mixture.inspect.update(queries=2, reasons=1, more=12)
-        c.mixture.pair_difference.update(pairs=1, more=6)
+        # A row holds 8.5 questions.
         c.row.images, c.row.maps = 17, 14
-        # A row holds 10 queries. The paper's global batch of 32 is 3 rows: --config.rows=3 --config.pack.group=3
-        # --config.instances=6 --config.steps=42000.
         filled(c, rows=32, per_row=2)
-        c.steps = 4_100  # 1 epoch of 700 k and 80 % of stage 2, 326 a step
-        on_slice(c)
+        c.optimizer.rate = rate_for(272, 2e-6, 32)
+        c.steps = 4_900  # 1 epoch of 1.34 M, 272 a step
+    on_slice(c)
     return c

@@ -1,4 +1,4 @@
-"""The end of stage 3 from random weights: the same data, the maps now in the paper's form (DESIGN.md §4, eq. 5),
+"""The end of stage 3 from random weights: the same data, the maps now in the paper's form (eq. 5),
 the ViT frozen."""
 
 import ml_collections
@@ -6,10 +6,10 @@ import ml_collections
 from configs import stage3
 
 
-def get_config(size: str = "tiny") -> ml_collections.ConfigDict:
-    c = stage3.get_config(size)
+def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
+    c = stage3.get_config(name)
     c.map_space = "probability"
-    if size == "tiny":
+    if c.size == "tiny":
         c.steps = 60
         c.frozen = stage3.VIT
         c.optimizer.rate = 2e-4

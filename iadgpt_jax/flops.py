@@ -6,7 +6,7 @@ lane by lane, so shared references count once), the ViT's window and full attent
 only, and keyword rows, and it leaves out the gradients that frozen parameters make unnecessary. Recomputation
 (rematerialisation, or logits that a fused kernel computes again) is not counted, because it is no useful work.
 
-    per_step = step_flops(model_config, row_shape(config), config.rows, frozen=config.frozen)
+    per_step = step_flops(model_config, RowShape.of(config.row), config.rows, frozen=config.frozen)
     mfu = per_step / seconds_per_step / (devices * peak_flops(jax.devices()[0].device_kind))
 
 Rows are counted as if every slot were filled. Pass `pairs` where it is known how much of a row its instances attend

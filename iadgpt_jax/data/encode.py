@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,8 @@ class EncodedBlock:
 @dataclass
 class Encoded:
     """An instance in tokens. ends: slots and next position after the first k shared images, for each k; more: further
-    blocks it can have (`Encoder.grow`)."""
+    blocks it can have (`Encoder.grow`); cut: whether an answer was cut to fit a row (data/shorten.py); notes: for
+    whoever places it, kept as it grows."""
 
     task: str
     shared: Segment
@@ -77,10 +79,25 @@ class Encoded:
     images: list[EncodedImage]
     ends: list[tuple[int, int]] = field(default_factory=list)
     more: tuple[Callable[[], Block], ...] = ()
+    cut: bool = False
+    notes: Any = None
 
     @property
     def slots(self) -> int:
         return len(self.shared) + sum(len(block.segment) for block in self.blocks)
+
+    def with_blocks(self, kept: Sequence[int]) -> Encoded:
+        """The same instance with only these of its blocks, and no more to come; its images are numbered anew."""
+        owned = [sorted({i for i in block.segment.image if i >= 0}) for block in self.blocks]
+        shared = sorted(set(range(len(self.images))) - {i for images in owned for i in images})
+        numbers = {old: new for new, old in enumerate([*shared, *(i for k in kept for i in owned[k])])}
+        blocks = []
+        for k in kept:
+            segment = self.blocks[k].segment
+            moved = dataclasses.replace(segment, image=[numbers.get(i, -1) for i in segment.image])
+            blocks.append(dataclasses.replace(self.blocks[k], segment=moved))
+        images = [dataclasses.replace(self.images[old], anchor=numbers[self.images[old].anchor]) for old in numbers]
+        return dataclasses.replace(self, blocks=blocks, images=images, more=())
 
 
 class Encoder:

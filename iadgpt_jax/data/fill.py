@@ -1,8 +1,8 @@
 """Which instance goes into which row, before anything is laid down: whole instances by falling size, and then, where
-asked for, rows are filled up with further instances and with further query blocks of those they hold.
+asked for, rows are filled up: with further query blocks of the instances they hold, then with further instances.
 
-A further query block costs its own slots only, because the shared images are there already; so filling rows up with
-them both leaves little empty and makes references serve more queries.
+A further query block costs its own slots only, because the shared images are there already; so growing both leaves
+little empty and makes references serve more queries.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 
 from iadgpt_jax.data.encode import Encoded
 from iadgpt_jax.data.row_shape import RowShape
+
+MISFITS = 4  # each has been read in vain
 
 
 class Member(NamedTuple):
@@ -81,6 +83,11 @@ class Filler:
     spares: Iterator[Encoded]
 
 
+def fits(encoded: Encoded, shape: RowShape) -> bool:
+    """Whether an empty row holds the instance."""
+    return Row(shape).take(0, encoded)
+
+
 def place(encodeds: Sequence[Encoded], count: int, shape: RowShape) -> list[Row]:
     """First fit by falling size into `count` rows."""
     return _placed(encodeds, count, shape, order=lambda rows: rows)
@@ -89,15 +96,36 @@ def place(encodeds: Sequence[Encoded], count: int, shape: RowShape) -> list[Row]
 def place_and_fill(encodeds: Sequence[Encoded], count: int, shape: RowShape, filler: Filler) -> list[Row]:
     """By falling size, each into the emptiest row, so that every row gets something that grows; then filled up.
 
-    Spares are numbered after the given instances. One that fits nowhere ends them: going on would prefer small ones.
+    Spares are numbered after the given instances. One that fits nowhere whole comes with as many of its blocks as fit;
+    after MISFITS of them the rows count as full.
     """
-    rows = _placed(encodeds, count, shape, order=lambda rows: sorted(rows, key=lambda row: -row.room))
+    rows = _placed(encodeds, count, shape, order=_emptiest_first)
     if sum(len(row.members) for row in rows) < len(encodeds):
         rows = place(encodeds, count, shape)
-    for number, spare in enumerate(filler.spares, start=len(encodeds)):
-        if not any(row.take(number, spare) for row in sorted(rows, key=lambda row: -row.room)):
-            break
-    return [_grown(row, filler.grow) for row in rows]
+    rows = [_grown(row, filler.grow) for row in rows]
+    number, misfits = len(encodeds), 0
+    for spare in filler.spares:
+        if any(row.take(number, spare) for row in _emptiest_first(rows)) or _take_part(rows, number, spare):
+            number += 1
+        else:
+            misfits += 1
+            if misfits == MISFITS:
+                break
+    return rows
+
+
+def _emptiest_first(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: -row.room)
+
+
+def _take_part(rows: list[Row], number: int, spare: Encoded) -> bool:
+    """Place a spare without some of its blocks. Which ones stay goes round with its number: none is preferred."""
+    count = len(spare.blocks)
+    for kept in range(count - 1, 0, -1):
+        part = spare.with_blocks(sorted((number + i) % count for i in range(kept)))
+        if any(row.take(number, part) for row in _emptiest_first(rows)):
+            return True
+    return False
 
 
 def _placed(encodeds, count: int, shape: RowShape, order) -> list[Row]:

@@ -23,7 +23,7 @@ def build(
 
     Args:
       source: where samples come from; its masks are read once (`TaskSource`).
-      parts: task name -> {"weight": share of instances, further options of the task}.
+      parts: task name -> {"weight": share of questions, further options of the task}.
       categories: only these of the source; none: all.
       augmentation: what random views may change.
       say: gets a line for what had to be left out. A task is left out where no category has images enough for it,
@@ -35,7 +35,7 @@ def build(
     """
     for name, options in parts.items():
         if "weight" not in options:
-            raise InputError(f"config.mixture.{name} has no weight: set its share of instances, 0 to leave it out")
+            raise InputError(f"config.mixture.{name} has no weight: set its share of questions, 0 to leave it out")
         if options["weight"] < 0:
             raise InputError(f"config.mixture.{name}.weight is {options['weight']}: choose 0 or more")
     weights = {name: float(options["weight"]) for name, options in parts.items()}

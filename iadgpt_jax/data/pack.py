@@ -6,16 +6,17 @@ attention can skip what no slot of another lane may see (models/attention/); the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from iadgpt_jax.data.encode import Encoded
-from iadgpt_jax.data.fill import Filler, Row, place, place_and_fill
+from iadgpt_jax.data.encode import Encoded, EncodedBlock, EncodedImage, Segment
+from iadgpt_jax.data.fill import Filler, Member, Row, fits, place, place_and_fill
 from iadgpt_jax.data.row_shape import RowShape
-from iadgpt_jax.data.tally import Tally
+from iadgpt_jax.data.tally import Tally, Taught
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import VisionTower
 from iadgpt_jax.models.rows import Rows
@@ -45,39 +46,39 @@ def pack(
     rows = place_and_fill(encodeds, count, shape, filler) if filler else place(encodeds, count, shape)
     members = {member.number: member for row in rows for member in row.members}
     for number, encoded in enumerate(encodeds):
-        if number not in members and not Row(shape).take(number, encoded):
+        if number not in members and not fits(encoded, shape):
             raise InputError(_too_large(encoded, shape))
-    spares = sum(number >= len(encodeds) for number in members)
-    final = [members[i].encoded if i in members else encodeds[i] for i in range(len(encodeds) + spares)]
+    spares = max(members, default=-1) + 1 - len(encodeds)
+    final = [members[i].encoded if i in members else encodeds[i] for i in range(len(encodeds) + max(spares, 0))]
     where: list = [None] * len(final)
     for encoded in final:
         _check_maps(encoded, shape, vision)
     arrays = _empty(count, shape, vision)
     for number, row in enumerate(rows):
-        image = maps = target = 0
-        for segment, (index, encoded, shared_at, block_at) in enumerate(row.members, start=1):
-            maps_of = _write(arrays, number, segment, encoded, shared_at, block_at, image, maps, target, shape)
-            where[index] = (number, maps_of, block_at)
-            image += len(encoded.images)
-            maps += len([m for m in maps_of if m >= 0])
-            target += sum(len(block.targets) for block in encoded.blocks)
-    return Packed(Rows(**arrays), where, final, _tally(rows, shape, dropped=where.count(None)))
+        writer = RowWriter({name: array[number] for name, array in arrays.items()}, shape)
+        for member in row.members:
+            where[member.number] = (number, writer.write(member), member.block_at)
+    return Packed(Rows(**arrays), where, final, tally_of_rows(rows, shape, dropped=where.count(None)))
 
 
-def _tally(rows: Sequence[Row], shape: RowShape, dropped: int) -> Tally:
+def tally_of_rows(rows: Sequence[Row], shape: RowShape, dropped: int = 0) -> Tally:
+    """What placed rows hold. dropped: instances that found no room in them."""
     placed = [member.encoded for row in rows for member in row.members]
-    return Tally(
+    counts = Tally(
         slots=sum(encoded.slots for encoded in placed),
         slots_room=len(rows) * shape.slots,
         images=sum(row.images for row in rows),
         images_room=len(rows) * shape.images,
-        queries=sum(len(encoded.blocks) for encoded in placed),
-        targets=sum(row.targets for row in rows),
         maps=sum(row.maps for row in rows),
         pairs=sum(_pairs(encoded) for encoded in placed),
-        instances=len(placed),
         dropped=dropped,
+        cut=sum(encoded.cut for encoded in placed),
     )
+    by_task: dict[str, Taught] = {}
+    for one in placed:
+        taught = Taught(1, len(one.blocks), sum(len(block.targets) for block in one.blocks))
+        by_task[one.task] = by_task.get(one.task, Taught()).plus(taught)
+    return dataclasses.replace(counts, tasks=by_task)
 
 
 def _pairs(encoded: Encoded) -> int:
@@ -117,60 +118,81 @@ def _empty(count: int, shape: RowShape, vision: VisionTower) -> dict[str, np.nda
     }  # fmt: skip
 
 
-def _write(arrays, row, segment, encoded, shared_at, block_at, image, maps, target, shape) -> list[int]:
-    """Lay one instance into its row. Returns the map query of each block, -1 for a block without one."""
-    for number, picture in enumerate(encoded.images):
-        budget = arrays["patches"].shape[2]
-        if len(picture.patches) > budget:
+class RowWriter:
+    """Lays instances into one row. arrays: a row's views of the arrays of `Rows`, all zero (image_slot -1).
+
+    What an instance brings is appended: images, maps and targets are counted on from instance to instance.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], shape: RowShape):
+        self.arrays, self.shape = arrays, shape
+        self.segments = self.images = self.maps = self.targets = 0
+
+    def write(self, member: Member) -> list[int]:
+        """Lay one instance. Returns the map query of each of its blocks, -1 for a block without one."""
+        encoded, shared_at = member.encoded, member.shared_at
+        self.segments += 1
+        first_image = self.images
+        for picture in encoded.images:
+            self._image(picture, first_image)
+        self._segment(encoded.shared, shared_at, 0, shared_at + len(encoded.shared), first_image)
+        maps = []
+        for number, (block, start) in enumerate(zip(encoded.blocks, member.block_at, strict=True), start=1):
+            self._segment(block.segment, start, number, shared_at + block.limit, first_image)
+            self._answers(block, start)
+            maps.append(self._map(block, start, encoded.task) if block.keyword_rows or block.scored else -1)
+        return maps
+
+    def _image(self, picture: EncodedImage, first_image: int) -> None:
+        arrays, count = self.arrays, len(picture.patches)
+        if count > self.shape.patches:
             raise InputError(
-                f"an image of {picture.grid[0]}×{picture.grid[1]} merged tokens takes {len(picture.patches)} patches, "
-                f"but a row's image slot holds {budget}: raise config.row.patches or shrink the image"
+                f"an image of {picture.grid[0]}×{picture.grid[1]} merged tokens takes {count} patches, but a row's "
+                f"image slot holds {self.shape.patches}: raise config.row.patches or shrink the image"
             )
-        slot = image + number
-        arrays["patches"][row, slot, : len(picture.patches)] = picture.patches
-        arrays["grid"][row, slot] = picture.grid
-        arrays["keep"][row, slot] = picture.keep
-        arrays["anchor"][row, slot] = image + picture.anchor
+        arrays["patches"][self.images, :count] = picture.patches
+        arrays["grid"][self.images] = picture.grid
+        arrays["keep"][self.images] = picture.keep
+        arrays["anchor"][self.images] = first_image + picture.anchor
+        self.images += 1
 
-    def lay(run, start, block, limit):
-        span = slice(start, start + len(run))
-        arrays["tokens"][row, span] = run.tokens
-        arrays["segment"][row, span] = segment
-        arrays["block"][row, span] = block
-        arrays["limit"][row, span] = limit
-        arrays["positions"][row, :, span] = np.array(run.positions, np.int32).reshape(-1, 3).T
+    def _segment(self, run: Segment, start: int, block: int, limit: int, first_image: int) -> None:
+        arrays, span = self.arrays, slice(start, start + len(run))
+        arrays["tokens"][span] = run.tokens
+        arrays["segment"][span] = self.segments
+        arrays["block"][span] = block
+        arrays["limit"][span] = limit
+        arrays["positions"][:, span] = np.array(run.positions, np.int32).reshape(-1, 3).T
         slots = np.array(run.image, np.int32)
-        arrays["image_slot"][row, span] = np.where(slots >= 0, slots + image, -1)
-        arrays["image_token"][row, span] = run.image_token
+        arrays["image_slot"][span] = np.where(slots >= 0, slots + first_image, -1)
+        arrays["image_token"][span] = run.image_token
 
-    lay(encoded.shared, shared_at, 0, shared_at + len(encoded.shared))
-    maps_of = []
-    for number, (block, start) in enumerate(zip(encoded.blocks, block_at, strict=True), start=1):
-        lay(block.segment, start, number, shared_at + block.limit)
-        for number_of, (offset, token) in enumerate(block.targets):
-            arrays["target_slots"][row, target] = start + offset
-            arrays["target_ids"][row, target] = token
-            arrays["target_weights"][row, target] = shape.verdict_weight if block.scored and not number_of else 1.0
-            target += 1
-        if not (block.keyword_rows or block.scored):
-            maps_of.append(-1)
-            continue
-        if len(block.keyword_rows) > shape.keyword_rows:
+    def _answers(self, block: EncodedBlock, start: int) -> None:
+        span = slice(self.targets, self.targets + len(block.targets))
+        self.arrays["target_slots"][span] = [start + offset for offset, _ in block.targets]
+        self.arrays["target_ids"][span] = [token for _, token in block.targets]
+        self.arrays["target_weights"][span] = 1.0
+        if block.scored and block.targets:
+            self.arrays["target_weights"][self.targets] = self.shape.verdict_weight
+        self.targets += len(block.targets)
+
+    def _map(self, block: EncodedBlock, start: int, task: str) -> int:
+        arrays, query = self.arrays, self.maps
+        if len(block.keyword_rows) > self.shape.keyword_rows:
             raise InputError(
-                f"task {encoded.task!r}: its keywords take {len(block.keyword_rows)} tokens, a row holds "
-                f"{shape.keyword_rows} per map: raise config.row.keyword_rows"
+                f"task {task!r}: its keywords take {len(block.keyword_rows)} tokens, a row holds "
+                f"{self.shape.keyword_rows} per map: raise config.row.keyword_rows"
             )
         for index, (offset, abnormal, normal) in enumerate(block.keyword_rows):
-            arrays["map_rows"][row, maps, index] = start + offset
-            arrays["map_weights"][row, maps, :, index] = abnormal, normal
-        arrays["map_start"][row, maps] = start + block.map_start
-        arrays["answer_slots"][row, maps] = start + block.answer
+            arrays["map_rows"][query, index] = start + offset
+            arrays["map_weights"][query, :, index] = abnormal, normal
+        arrays["map_start"][query] = start + block.map_start
+        arrays["answer_slots"][query] = start + block.answer
         if block.mask is not None and block.keyword_rows:
-            arrays["map_valid"][row, maps] = 1.0
-            arrays["masks"][row, maps] = shrink_mask(block.mask, shape.mask_side)
-        maps_of.append(maps)
-        maps += 1
-    return maps_of
+            arrays["map_valid"][query] = 1.0
+            arrays["masks"][query] = shrink_mask(block.mask, self.shape.mask_side)
+        self.maps += 1
+        return query
 
 
 def _check_maps(encoded: Encoded, shape: RowShape, vision: VisionTower) -> None:

@@ -25,3 +25,14 @@ class RowShape:
     def __post_init__(self):
         if self.lanes and self.slots != self.lanes.slots:
             raise InputError(f"row shape: {self.slots} slots, but its lanes {self.lanes} take {self.lanes.slots}")
+
+    @classmethod
+    def of(cls, row) -> RowShape:
+        """What config.row (configs/common.py) says."""
+        lanes = None
+        if row.lanes:
+            lanes = Lanes(row.prefix, tuple((count, slots + row.lane_more) for count, slots in row.lanes))
+        return cls(
+            row.slots, row.images, row.patches, row.maps, row.keyword_rows, row.targets, row.mask_side, lanes,
+            row.verdict_weight,
+        )  # fmt: skip

@@ -11,11 +11,11 @@ from configs import stage3
 from iadgpt_jax.ahead.shots import compare, shots_lines
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import pack
+from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import preset
-from iadgpt_jax.train.build import row_shape
 from iadgpt_jax.train.shots import configured
 
 SHOTS, QUERIES, ROWS = 4, 3, 2
@@ -30,7 +30,8 @@ def test_rows_of_either_side_are_filled_to_the_last_slot(side, blocks, rows):
     asked = Block(images=(image,), sees=SHOTS, detection=Detection(False, image[..., 0]))
     model = dataclasses.replace(preset("tiny"), tokens=tokenizer.special)
     instances = [Instance("inspect", (asked,) * blocks, (image,) * SHOTS)] * config.rows
-    packed = pack([Encoder(model, tokenizer)(one) for one in instances], config.rows, row_shape(config), model.vision)
+    encodeds = [Encoder(model, tokenizer)(one) for one in instances]
+    packed = pack(encodeds, config.rows, RowShape.of(config.row), model.vision)
     assert config.rows == rows and None not in packed.where
     assert packed.tally.filled == (1.0, 1.0) and packed.tally.queries == ROWS * QUERIES
     assert packed.tally.maps == rows * config.row.maps and packed.tally.targets == rows * config.row.targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import operator
@@ -9,17 +10,19 @@ from pathlib import Path
 
 import jax
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.loader import Batches
-from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.loader import open_batches
+from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.tally import Tally
+from iadgpt_jax.data.tasks.table import TASKS, default_options
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.registry import init_params, preset
-from iadgpt_jax.train.build import row_shape
 from iadgpt_jax.train.optimizer import split_params
 from launch.train import check
 
@@ -36,7 +39,7 @@ def get_config(stage: str, size: str):
 def test_every_stage_builds_at_every_size(stage, size):
     config = get_config(stage, size)
     assert f"stage{config.stage}" == stage.partition("_")[0]
-    shape = row_shape(config)
+    shape = RowShape.of(config.row)
     assert shape.patches == (config.image_side // preset(size).vision.patch) ** 2, "an image fills its slot"
     assert config.image_side % preset(size).vision.window == 0
     assert set(LossWeights._fields) == set(config.loss)
@@ -63,9 +66,10 @@ def test_a_size_without_configuration_is_an_input_error():
 
 
 def test_the_papers_settings():
-    """Learning rates, replay and frozen parts as docs/design.md settles them. (Batches: tests/data/test_fill.py.)"""
-    stages = [get_config(f"stage{stage}", "7b") for stage in (1, 2, 3)]
+    """Learning rates, mixtures and frozen parts of `:7b,paper`. (Batches and epochs: tests/data/test_budgets.py.)"""
+    stages = [get_config(f"stage{stage}", "7b,paper") for stage in (1, 2, 3)]
     assert [c.optimizer.rate for c in stages] == [1e-5, 1e-5, 2e-6]
+    assert {c.optimizer.kind for c in stages} == {"adamw"}
     assert [c.map_space for c in stages] == ["none", "none", "probability"]
     for name in ("answer", "focal", "dice_abnormal", "dice_normal"):
         assert [c.loss[name] for c in stages] == [1, 1, 1]
@@ -76,15 +80,103 @@ def test_the_papers_settings():
     assert replayed == pytest.approx(0.8 * 0.8 / 0.7, rel=0.05)  # 80 % of 800 k beside 700 k
 
 
+@pytest.mark.parametrize("stage", (1, 2, 3))
+def test_a_larger_batch_has_a_rate_larger_by_its_root(stage):
+    """Than the paper's, by questions, so by how many fewer steps an epoch is; and on slices by rows."""
+    paper, plain, spread = (get_config(f"stage{stage}", name) for name in ("7b,paper", "7b", "7b@v6e:8x8"))
+    larger = paper.steps / plain.steps
+    assert plain.optimizer.rate / paper.optimizer.rate == pytest.approx(larger**0.5, rel=0.05) and larger > 4
+    assert spread.optimizer.rate / plain.optimizer.rate == pytest.approx((spread.rows / plain.rows) ** 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["tiny,paper", "7b,papers"])
+def test_an_unknown_recipe_is_an_input_error(name):
+    with pytest.raises(InputError, match="paper's recipe is for :3b and :7b|no recipe 'papers'"):
+        get_config("stage1", name)
+
+
+def test_the_paper_on_a_slice_keeps_its_batch_or_says_that_it_cannot():
+    plain, spread = get_config("stage3", "7b,paper"), get_config("stage3", "7b,paper@v5p:2x2x4")
+    assert (spread.rows, spread.steps, spread.optimizer.rate) == (plain.rows, plain.steps, plain.optimizer.rate)
+    assert spread.mesh.to_dict() == {"data": 1, "fsdp": 8, "tensor": 2}
+    assert get_config("stage3", "7b,paper@2xv5e:4x4").mesh.to_dict() == {"data": 2, "fsdp": 4, "tensor": 4}
+    with pytest.raises(InputError, match="8 rows, too few for 64 chips: choose a slice of at most 32, or 7b@v5e:8x8"):
+        get_config("stage3", "7b,paper@v5e:8x8")
+    with pytest.raises(InputError, match="at most 16"):
+        get_config("stage3", "3b,paper@v5e:4x8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("size", "side"), [("tiny", 168), ("tiny", 224), ("7b", 672), ("7b", 896), ("7b,paper", 672)])
+def test_rows_follow_the_side_of_images(stage, size, side, source):
+    """--config.image_side alone: an image fills its slot, and rows hold the tasks' instances."""
+    config = get_config(stage, size)
+    own = RowShape.of(config.row)
+    config.lock()
+    config.image_side = side
+    shape = RowShape.of(config.row)
+    assert shape.patches == (side // 14) ** 2 and shape.images == own.images
+    # References and queries of an inspection, and a text each.
+    tokens = (side // 28) ** 2
+    assert shape.slots >= (4 + 1) * (tokens + 2) + 100
+    if shape.lanes:
+        assert min(slots for _, slots in shape.lanes.groups) >= tokens + 2 + 8
+        assert shape.lanes.prefix >= (1 if config.stage == 1 else 4) * (tokens + 2)
+    config.row.slots = 12345
+    assert config.row.slots == 12345 and config.image_side == side, "what is set itself stays"
+
+
+def test_larger_images_alone_pack(source):
+    config = get_config("stage3", "tiny")
+    config.image_side = 224
+    enlarged = ProceduralSource(0, categories=4, side=224)
+    tally = pack_steps(config, "tiny", enlarged, tiny_tokenizer(), 5)
+    assert tally.dropped_share <= 0.1 and tally.instances > 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_task_and_option_is_a_key(stage, monkeypatch):
+    """Of every task, and of the model: so that each can be set on the command line."""
+    config = get_config(stage, "tiny")
+    assert set(config.mixture) == set(TASKS)
+    for name in TASKS:
+        assert set(config.mixture[name]) == {"weight", *default_options(name)}
+    for part in ("vision", "language"):
+        fields = {field.name for field in dataclasses.fields(getattr(preset("tiny"), part))}
+        assert set(config.model[part]) == fields
+    assert {"positions", "taps", "init"} <= set(config.model)
+    overrides = {
+        "config.mixture.inspect.ratios": "(1,.2)", "config.mixture.inspect.shots": "(1,2)",
+        "config.mixture.pair_difference.maps": "true", "config.model.positions": "qwen", "config.model.taps": "false",
+        "config.model.language.depth": "8", "config.loss.focal_gamma": "1.5", "config.augment.colours": "false",
+        "config.optimizer.groups.gates.rate": "10", "config.image_side": "224",
+    }  # fmt: skip
+    values = flag_values(stage, overrides, monkeypatch)
+    assert tuple(values.mixture.inspect.ratios) == (1, 0.2) and tuple(values.mixture.inspect.shots) == (1, 2)
+    assert values.mixture.pair_difference.maps is True and values.augment.colours is False
+    assert (values.model.positions, values.model.taps, values.model.language.depth) == ("qwen", False, 8)
+    assert values.loss.focal_gamma == 1.5 and values.optimizer.groups.gates.rate == 10
+    assert values.row.patches == 256
+
+
+def flag_values(stage: str, overrides: dict[str, str], monkeypatch):
+    """The configuration as absl reads it from a command line."""
+    found = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file("config", flag_values=found, lock_config=True)
+    file = Path(__file__).parents[2] / f"configs/{stage}.py"
+    words = ["test", f"--config={file}:tiny", *(f"--{key}={value}" for key, value in overrides.items())]
+    monkeypatch.setattr("sys.argv", words)  # where the flag finds what overrides it
+    found(words)
+    return holder.value
+
+
 @pytest.fixture(scope="module")
 def source():
     return ProceduralSource(0, categories=12)
 
 
 def pack_steps(config, size, source, tokenizer, steps) -> Tally:
-    encoder = Encoder(preset(size), tokenizer)
-    parts = build(source, config.mixture)
-    batches = Batches(parts, encoder, row_shape(config), rows=config.rows, instances=config.instances, seed=0)
+    batches = open_batches(config, source, Encoder(preset(size), tokenizer))
     return functools.reduce(operator.add, (batches[step].tally for step in range(steps)))
 
 

@@ -1,49 +1,22 @@
-"""Rows are full: at full size no slot to speak of stays empty and nothing is dropped, in every process alike."""
+"""Rows are filled up, in every process alike, and what they hold is counted."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import importlib
 import operator
+from collections import Counter
 
-import cv2
 import jax
 import numpy as np
 import pytest
 
-from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import Batches
-from iadgpt_jax.data.mixture import build
-from iadgpt_jax.data.pack import RowShape
-from iadgpt_jax.data.sources.procedural import ProceduralSource
+from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tasks.instance import Instance
-from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.registry import preset
-from iadgpt_jax.train.build import row_shape
 from tests.small_iadgpt import BUDGET, detection, draw_image, small_encoder
 
 SHAPE = RowShape(slots=448, images=14, patches=BUDGET, maps=12, keyword_rows=8, targets=96, mask_side=16)
-PAPER = {"stage1": (64, 2), "stage2": (32, 2), "stage3": (32, 3)}  # global batch, and the rows the file says it takes
-
-
-class Enlarged:
-    """Small procedural products at full size: only their number of tokens matters here."""
-
-    def __init__(self, source, side):
-        self.source, self.side = source, side
-        self.records, self.name = source.records, source.name
-
-    def __len__(self):
-        return len(self.source)
-
-    @functools.cache  # noqa: B019 lives as long as its test
-    def __getitem__(self, index):
-        sample = self.source[index]
-        size = (self.side, self.side)
-        mask = cv2.resize(sample.mask, size, interpolation=cv2.INTER_NEAREST)
-        return dataclasses.replace(sample, image=cv2.resize(sample.image, size), mask=mask)
 
 
 class Growing:
@@ -62,11 +35,9 @@ class Growing:
         return detection(np.random.default_rng(seed), 1)
 
 
-def growing(rows=8, instances=12, group=2, top_up=False, **options) -> Batches:
+def growing(rows=8, instances=12, group=2, **options) -> Batches:
     parts = [(Growing(), 1.0)]
-    return Batches(
-        parts, small_encoder(), SHAPE, rows=rows, instances=instances, seed=0, group=group, top_up=top_up, **options
-    )
+    return Batches(parts, small_encoder(), SHAPE, rows=rows, instances=instances, seed=0, group=group, **options)
 
 
 def total(batches, steps):
@@ -77,36 +48,16 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("stage", PAPER)
-def test_full_size_rows_are_full_and_drop_nothing(stage, shared_dir):
-    """The 7B stages with Qwen's tokenizer at 448 pixels, 1, 2 and 4 shots, r in {1, .2}, replay included: at least 92 %
-    of decoder slots and 85 % of image slots carry content. A group of rows at a time, as many as the step has."""
-    config = importlib.import_module(f"configs.{stage}").get_config("7b")
-    group = config.pack.group
-    encoder = Encoder(preset("7b"), Tokenizer.load(shared_dir / "qwen2_5_vl_7b"))
-    source = Enlarged(ProceduralSource(0, categories=8), config.image_side)
-    batches = Batches(
-        build(source, config.mixture), encoder, row_shape(config),
-        rows=group, instances=config.instances * group // config.rows, seed=0, group=group, top_up=config.pack.top_up,
-    )  # fmt: skip
-    tally = total(batches, 12)
-    slots, images = tally.filled
-    assert slots >= 0.92 and images >= 0.85
-    assert tally.dropped == 0
-    batch, rows = PAPER[stage]
-    assert tally.queries / (12 * group) * rows == pytest.approx(batch, rel=0.25), "what the stage file says of batches"
-
-
-def test_growing_fills_rows_and_keeps_every_instance():
+def test_filling_leaves_little_room_and_keeps_every_instance():
     """A row takes an instance or two with more queries than they came with, and is left half empty without. Every
-    instance is there once an epoch."""
+    instance is there at least once an epoch: spares come on top."""
     plain, filled = total(growing(group=0), 5), total(growing(), 5)
     assert plain.dropped == filled.dropped == 0
-    assert plain.instances == filled.instances == 60
+    assert plain.instances == 60 <= filled.instances
     assert filled.queries > 2 * plain.queries
     assert filled.filled[0] > 0.85 > plain.filled[0]
-    seen = [tag for batch in growing().iterate(0, 5) for tag in _tags(batch.rows)]
-    assert sorted(seen) == sorted([*range(20)] * 3)
+    seen = Counter(tag for batch in growing().iterate(0, 5) for tag in _tags(batch.rows))
+    assert min(seen[tag] for tag in range(20)) >= 3
 
 
 def _tags(rows) -> list[int]:
@@ -119,16 +70,10 @@ def _tags(rows) -> list[int]:
     return tags
 
 
-def test_topping_up_takes_further_instances():
-    some, more = total(growing(instances=8), 3), total(growing(instances=8, top_up=True), 3)
-    assert more.instances > some.instances == 24 and more.dropped == 0
-    assert more.filled[0] >= some.filled[0]
-
-
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_any_number_of_processes_makes_the_same_rows(processes):
-    whole = growing(top_up=True)
-    shares = [growing(top_up=True, process=process, processes=processes) for process in range(processes)]
+    whole = growing()
+    shares = [growing(process=process, processes=processes) for process in range(processes)]
     for step in (0, 3):
         parts = [share[step] for share in shares]
         joined = jax.tree.map(lambda *rows: np.concatenate(rows), *(part.rows for part in parts))
@@ -137,8 +82,8 @@ def test_any_number_of_processes_makes_the_same_rows(processes):
 
 
 def test_filled_batches_go_on_from_a_number():
-    whole = list(growing(top_up=True).iterate(0, 4))
-    for got, expected in zip(growing(top_up=True).iterate(2, 4, threads=2), whole[2:], strict=True):
+    whole = list(growing().iterate(0, 4))
+    for got, expected in zip(growing().iterate(2, 4, threads=2), whole[2:], strict=True):
         assert_same(got.rows, expected.rows)
 
 

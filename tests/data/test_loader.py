@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.data.loader import Batches, put
-from iadgpt_jax.data.pack import RowShape
+from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.sharding import ShardingRules, make_mesh, rows_sharding
 from tests.small_iadgpt import BUDGET, draw_image, small_encoder

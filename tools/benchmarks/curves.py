@@ -18,7 +18,7 @@ from iadgpt_jax.data.encode import Encoded, Encoder
 from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from tools.benchmarks.measure import machine, versions
 from tools.benchmarks.pair import Pair
-from tools.benchmarks.train import OurStep, Work, row_shape
+from tools.benchmarks.train import OurStep, Work, work_shape
 
 LENGTHS = (256, 512, 1024, 2048)
 IMAGES = (2, 4, 8, 16)
@@ -40,7 +40,7 @@ def curves(pair: Pair, repeats: int, say: Callable[[str], None]) -> dict:
     result: dict = {"name": "curves", "size": pair.config.name, "axes": AXES, "points": {axis: [] for axis in AXES}}
     for axis, value, encoded in points(pair):
         work = Work([encoded], [])
-        shape = row_shape(work, 1, pair.patches, flat=axis in ("length", "images"))
+        shape = work_shape(work, 1, pair.patches, flat=axis in ("length", "images"))
         step = OurStep(pair, work, shape, 1)
         bytes_ = step.bytes
         step()

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from tools.benchmarks.measure import Measurement, interleaved
 from tools.benchmarks.pair import Pair
-from tools.benchmarks.train import QUERIES, REFERENCES, OurStep, Work, agreement, row_shape, shared
+from tools.benchmarks.train import QUERIES, REFERENCES, OurStep, Work, agreement, shared, work_shape
 
 SEPARATE_ROWS = (QUERIES, QUERIES // 2)  # of separate prompts, one or two to a row; the faster one counts
 
 
 def sharing(pair: Pair) -> Measurement:
     work = shared(pair)
-    together = OurStep(pair, work, row_shape(work, 1, pair.patches), 1)
+    together = OurStep(pair, work, work_shape(work, 1, pair.patches), 1)
     alone = Work([prompt.encoded for prompt in work.prompts], [])
-    shapes = {rows: row_shape(alone, rows, pair.patches) for rows in SEPARATE_ROWS}
+    shapes = {rows: work_shape(alone, rows, pair.patches) for rows in SEPARATE_ROWS}
     apart = {rows: OurStep(pair, alone, shape, rows) for rows, shape in shapes.items()}
     first = [together(), together()]
     found = [agreement(pair, first, [step(), step()]) for step in apart.values()]

@@ -65,7 +65,7 @@ def shared(pair: Pair) -> Work:
     return Work([pair.inspection(references, queries)], prompts)
 
 
-def row_shape(work: Work, rows: int, patches: int, flat: bool = False) -> RowShape:
+def work_shape(work: Work, rows: int, patches: int, flat: bool = False) -> RowShape:
     """The smallest shape with which `rows` rows hold the work. A single instance gets lanes for its blocks, unless
     `flat`. Flat rows are filled evenly; the packer (first fit, largest first) finds the same assignment."""
     lanes, loads = None, [[] for _ in range(rows)]
@@ -100,7 +100,7 @@ def train_shared(pair: Pair) -> Measurement:
 
 
 def _measurement(pair: Pair, name: str, work: Work, rows: int, target: float, described: str) -> Measurement:
-    shape = row_shape(work, rows, pair.patches)
+    shape = work_shape(work, rows, pair.patches)
     step = OurStep(pair, work, shape, rows)
     peer = Trainer(pair.peer("eager", torch.float32), RATE)
     padded = [batch_of(work.prompts, pair.config, pair.device, MASK_SIDE)]

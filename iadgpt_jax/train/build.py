@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from iadgpt_jax.data.pack import RowShape, pack
-from iadgpt_jax.models.attention import Lanes, choose
+from iadgpt_jax.data.pack import pack
+from iadgpt_jax.data.row_shape import RowShape
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.protocols import Model, ModelConfig
 from iadgpt_jax.models.registry import init_params, logical_axes, make_module, model_of
 from iadgpt_jax.models.rows import Rows
@@ -20,7 +22,7 @@ from iadgpt_jax.sharding import ShardingRules, abstract_arrays, replicated, rows
 from iadgpt_jax.tpu_options import compiler_options
 from iadgpt_jax.train.optimizer import make_optimizer, schedule
 from iadgpt_jax.train.state import TrainState, create, state_shardings
-from iadgpt_jax.train.step import Loss, make_train_step
+from iadgpt_jax.train.step import Loss, make_train_step, reporting
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,19 @@ class Training:
 def build_training(
     config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules, params: Any | None = None
 ) -> Training:
-    """The stage that `config` (configs/common.py) describes. params: what it starts from, if it is known already."""
-    model, shape = _model(config, model_config, mesh, rules), row_shape(config)
+    """The stage that `config` (configs/common.py) describes. params: what it starts from, if it is known already.
+
+    Raises:
+      InputError: a value of the configuration that makes no sense.
+    """
+    window = model_config.vision.window
+    if config.image_side % window:
+        raise InputError(f"config.image_side={config.image_side} is not a multiple of {window}: choose one")
+    model, shape = _model(config, model_config, mesh, rules), RowShape.of(config.row)
     loss = model_of(model_config).objective(model, shape.lanes, config)
     rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
     optimizer = make_optimizer(
-        rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments")}
+        rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments", "groups")}
     )
 
     def fresh(params: Any | None) -> TrainState:
@@ -57,7 +66,7 @@ def build_training(
     shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
     batch = rows_sharding(mesh, rules)
     step = jax.jit(
-        make_train_step(loss, optimizer, config.microbatches),
+        reporting(make_train_step(loss, optimizer, config.microbatches), rate, config.log_parameters),
         in_shardings=(shardings, batch),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
@@ -71,14 +80,6 @@ def abstract_rows(shape: RowShape, rows: int, model_config: ModelConfig, shardin
     """A batch of packed rows without its contents, for `jax.jit(…).lower`."""
     one = pack([], 1, shape, model_config.vision).rows
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=sharding), one)
-
-
-def row_shape(config) -> RowShape:
-    r = config.row
-    lanes = Lanes(r.prefix, tuple(tuple(group) for group in r.lanes)) if r.lanes else None
-    return RowShape(
-        r.slots, r.images, r.patches, r.maps, r.keyword_rows, r.targets, r.mask_side, lanes, r.verdict_weight
-    )
 
 
 def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules) -> Model:

@@ -1,12 +1,14 @@
 """AdamW (or Muon) under a warmed-up cosine, clipped, over the parameters a stage trains.
 
 A stage names what it freezes by a regular expression over parameter paths such as
-"vision/groups/full/block/mlp/up/kernel". Frozen leaves have no gradient and no optimizer state.
+"vision/groups/full/block/mlp/up/kernel". Frozen leaves have no gradient and no optimizer state. Groups of parameters,
+named the same way, train at a multiple of the rate.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import optax
@@ -23,15 +25,20 @@ def split_params(params, frozen: str):
       InputError: the expression is none, or freezes everything.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
-    try:
-        matches = re.compile(frozen).search if frozen else lambda path: None
-    except re.error as error:
-        raise InputError(f"config.frozen is not a regular expression: {frozen!r} ({error})") from error
+    matches = expression("config.frozen", frozen).search if frozen else lambda path: None
     kept = {path: leaf for path, leaf in flat.items() if matches(path)}
     trained = {path: leaf for path, leaf in flat.items() if path not in kept}
     if not trained:
         raise InputError(f"config.frozen={frozen!r} freezes every parameter: nothing is left to train")
     return trained, kept
+
+
+def expression(key: str, pattern: str) -> re.Pattern:
+    """The regular expression that a key of the configuration holds. Raises InputError where it is none."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"{key} is not a regular expression: {pattern!r} ({error})") from error
 
 
 def join_params(trained, frozen):
@@ -47,15 +54,17 @@ def schedule(peak: float, steps: int, warmup: int, floor: float) -> optax.Schedu
 
 def make_optimizer(
     rate: optax.Schedule, *, kind: str = "adamw", b1: float, b2: float, weight_decay: float, clip: float,
-    moments: str = "float32",
+    moments: str = "float32", groups: Mapping[str, Mapping] | None = None,
 ) -> optax.GradientTransformation:  # fmt: skip
-    """AdamW, or "muon": orthogonalised momentum for the matrices of the blocks, AdamW for everything else, at one rate.
+    """AdamW, or "muon": orthogonalised momentum for the matrices of the blocks, AdamW for everything else.
 
     Decay touches matrices only: not norms, biases or gates, whatever axes scanning stacks in front of them.
+    groups: name -> {"pattern", "rate"}, parameters that train, and decay, at a multiple of the rate.
 
     Raises:
-      InputError: another kind.
+      InputError: another kind, or a pattern that is no regular expression.
     """
+    multiple = multiple_of_rate(groups or {})
 
     def decays(params):
         return {path: path.endswith(("kernel", "embedding", "head", "patch_embed")) for path in params}
@@ -71,7 +80,20 @@ def make_optimizer(
         update = optax.partition({"muon": muon, "adamw": update}, _labels)
     elif kind != "adamw":
         raise InputError(f"config.optimizer.kind is {kind!r}: choose adamw or muon")
-    return optax.chain(optax.clip_by_global_norm(clip), update)
+    parts = [optax.clip_by_global_norm(clip), update]
+    if any(group["rate"] != 1 for group in (groups or {}).values()):
+        parts.append(optax.stateless(lambda updates, _: {path: multiple(path) * u for path, u in updates.items()}))
+    return optax.chain(*parts)
+
+
+def multiple_of_rate(groups: Mapping[str, Mapping]) -> Callable[[str], float]:
+    """config.optimizer.groups -> at how many times the rate the parameter at a path trains: what the first group says
+    whose pattern finds it, else 1."""
+    patterns = [
+        (expression(f"config.optimizer.groups.{name}.pattern", group["pattern"]), group["rate"])
+        for name, group in groups.items()
+    ]
+    return lambda path: next((rate for pattern, rate in patterns if pattern.search(path)), 1.0)
 
 
 # Axes from the end: (inputs, outputs). Axes in front of them are stacks of layers, or of q, k and v.

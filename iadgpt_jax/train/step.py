@@ -9,7 +9,7 @@ Suffixes: B rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -18,7 +18,7 @@ import optax
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.rows import Rows
-from iadgpt_jax.train.optimizer import join_params
+from iadgpt_jax.train.optimizer import expression, join_params
 from iadgpt_jax.train.state import TrainState
 
 
@@ -67,6 +67,34 @@ def make_train_step(
         metrics |= {"gradient_norm": optax.tree.norm(gradients), "targets": (rows.target_weights > 0).sum()}
         metrics = jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
         return TrainState(state.step + 1, trained, state.frozen, moments), metrics
+
+    return step
+
+
+Step = Callable[[TrainState, Rows], tuple[TrainState, dict]]
+
+
+def reporting(plain: Step, rate: optax.Schedule, parameters: Mapping[str, str]) -> Step:
+    """The `plain` step, whose metrics also have its learning rate, and as name/0, name/1, … the values, after it, of
+    the parameters that the regular expressions `parameters` find.
+
+    Raises (when traced):
+      InputError: those of a name are more than 64 values.
+    """
+    patterns = {name: expression(f"config.log_parameters.{name}", pattern) for name, pattern in parameters.items()}
+
+    def step(state: TrainState, rows: Rows):
+        after, metrics = plain(state, rows)
+        metrics |= {"learning_rate": jnp.asarray(rate(state.step), jnp.float32)}
+        everything = {**after.trained, **after.frozen}
+        for name, pattern in patterns.items():
+            found = [everything[path] for path in sorted(everything) if pattern.search(path)]
+            if sum(leaf.size for leaf in found) > 64:
+                raise InputError(f"config.log_parameters.{name} finds more than 64 values: name fewer parameters")
+            values = [leaf.reshape(-1) for leaf in found]
+            for index, value in enumerate(jnp.concatenate(values) if values else ()):
+                metrics[f"{name}/{index}"] = value.astype(jnp.float32)
+        return after, metrics
 
     return step
 

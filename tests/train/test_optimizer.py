@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -17,10 +18,9 @@ from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
 from iadgpt_jax.models.registry import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh
-from iadgpt_jax.train.optimizer import join_params, make_optimizer, schedule, split_params
-from iadgpt_jax.train.state import create, state_shardings
-from iadgpt_jax.train.step import make_train_step
-from launch.train import rate_at
+from iadgpt_jax.train.optimizer import join_params, make_optimizer, multiple_of_rate, schedule, split_params
+from iadgpt_jax.train.state import TrainState, create, state_shardings
+from iadgpt_jax.train.step import make_train_step, reporting
 from tests.small_iadgpt import BUDGET, QUICK, inspection, lively_params, small_encoder
 
 SETTINGS = dict(b1=0.9, b2=0.98, weight_decay=0.05, clip=1.0)
@@ -90,11 +90,71 @@ def test_a_bad_freezing_expression_is_an_input_error(params, frozen, message):
 
 
 @pytest.mark.parametrize("steps,warmup,floor", [(20, 5, 0.05), (20, 0, 0.0), (7, 100, 0.1), (1, 30, 0.0), (50, 1, 0.2)])
-def test_the_learning_rate_on_the_host_is_optaxs_at_every_step(steps, warmup, floor):
-    config = ml_collections.ConfigDict({"steps": steps, "optimizer": {"rate": 3e-3, "warmup": warmup, "floor": floor}})
-    theirs = schedule(3e-3, steps, warmup, floor)
+def test_the_schedule_is_a_line_and_a_cosine(steps, warmup, floor):
+    rate, peak = schedule(3e-3, steps, warmup, floor), 3e-3
+    warmup = min(warmup, steps - 1)
     for step in range(steps):
-        np.testing.assert_allclose(rate_at(config, step), float(theirs(step)), rtol=1e-5, err_msg=f"step {step}")
+        if step < warmup:
+            expected = peak * (1 + step * (warmup - 1) / warmup) / warmup
+        else:
+            part = (step - warmup) / max(steps - warmup, 1)
+            expected = peak * (floor + (1 - floor) * (1 + np.cos(np.pi * part)) / 2)
+        np.testing.assert_allclose(float(rate(step)), expected, rtol=1e-5, err_msg=f"step {step}")
+
+
+def test_a_step_reports_its_rate_and_the_gates():
+    """The rate it used, and the values it left; of a frozen parameter too."""
+    rate = schedule(1e-2, 10, 2, 0.0)
+    gates = jnp.array([0.1, -0.2, 0.3])
+
+    def plain(state, rows):
+        return state._replace(step=state.step + 1, trained={"fusion/gates": 2 * gates}), {"loss": rows.sum()}
+
+    step = reporting(plain, rate, {"gate": "fusion/gates$", "scale": "norm/scale$", "none": "nowhere"})
+    state = TrainState(jnp.int32(3), {"fusion/gates": gates}, {"norm/scale": jnp.ones(1)}, None)
+    _, metrics = jax.jit(step)(state, jnp.zeros(2))
+    assert float(metrics["learning_rate"]) == pytest.approx(float(rate(3)))
+    assert [float(metrics[f"gate/{i}"]) for i in range(3)] == pytest.approx([0.2, -0.4, 0.6])
+    assert float(metrics["scale/0"]) == 1 and set(metrics) == {
+        "loss", "learning_rate", "gate/0", "gate/1", "gate/2", "scale/0",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="log_parameters.all finds more than 64"):
+        reporting(plain, rate, {"all": "."})(state._replace(frozen={"kernel": jnp.ones(65)}), jnp.zeros(2))
+
+
+GATES = {"gates": {"pattern": "fusion/gates$", "rate": 100.0}, "all": {"pattern": ".", "rate": 2.0}}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_groups_train_at_a_multiple_of_the_rate(params, kind):
+    """The first group that finds a parameter says at which; frozen ones are in none."""
+    trained, _ = split_params(params, VIT)
+    trained = {path: jnp.asarray(leaf) for path, leaf in trained.items()}
+    gradients = {path: jnp.ones_like(leaf) for path, leaf in trained.items()}
+
+    def update(groups):
+        optimizer = make_optimizer(lambda step: 1e-3, kind=kind, **SETTINGS, groups=groups)
+        return jax.jit(lambda: optimizer.update(gradients, optimizer.init(trained), trained)[0])()
+
+    plain, grouped = update({}), update(GATES)
+    for path in trained:
+        multiple = 100 if path.endswith("fusion/gates") else 2
+        np.testing.assert_allclose(grouped[path], multiple * plain[path], rtol=1e-6, err_msg=path)
+
+
+def test_gates_get_somewhere_within_a_stage():
+    """Over stage 3 at full size, against one gradient that keeps its sign: at the rate of all they would stay below
+    .02."""
+    config = importlib.import_module("configs.stage3").get_config("7b")
+    rate = schedule(config.optimizer.rate, config.steps, config.optimizer.warmup, config.optimizer.floor)
+    way = float(jax.vmap(rate)(jnp.arange(config.steps)).sum())  # AdamW's update is the rate, at most
+    multiple = multiple_of_rate(config.optimizer.groups)
+    assert multiple("vision/fusion/gates") * way > 1 and multiple("language/embedding") * way < 0.02
+
+
+def test_a_bad_group_is_an_input_error():
+    with pytest.raises(InputError, match="config.optimizer.groups.gates.pattern is not a regular expression"):
+        make_optimizer(lambda step: 1.0, **SETTINGS, groups={"gates": {"pattern": "(", "rate": 2.0}})
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -118,7 +178,7 @@ def test_weight_decay_touches_matrices_only(params, kind):
 def test_every_moment_lies_as_its_parameter(params, kind):
     """On a mesh, whatever the optimizer keeps of a parameter is split like it."""
     config, mesh = small_encoder().config, make_mesh(1, 4, 2)
-    optimizer = make_optimizer(lambda step: 1.0, kind=kind, **SETTINGS)
+    optimizer = make_optimizer(lambda step: 1.0, kind=kind, **SETTINGS, groups=GATES)
     shapes = jax.eval_shape(lambda: create(jax.tree.map(jnp.asarray, params), VIT, optimizer))
     shardings = state_shardings(mesh, ShardingRules(), logical_axes(config), shapes)
     assert jax.tree.structure(shardings) == jax.tree.structure(shapes)

@@ -20,13 +20,15 @@ FLOOR = 0.03
 
 
 class LossWeights(NamedTuple):
-    """Weights of the terms. `binary_focal` supervises S_a alone, a help for training from scratch; the paper has 0."""
+    """Weights of the terms, and γ of the focal ones. `binary_focal` supervises S_a alone, a help for training from
+    scratch; the paper has 0."""
 
     answer: float = 1.0
     focal: float = 1.0
     dice_abnormal: float = 1.0
     dice_normal: float = 1.0
     binary_focal: float = 0.0
+    focal_gamma: float = 2.0
 
 
 def map_scores(maps, valid, space: str):
@@ -96,12 +98,12 @@ def map_loss(maps, masks, valid, space: str, weights: LossWeights, total=None):
     def over_maps(values):
         return (values * valid).sum() / count
 
-    pair = over_maps(focal(normal, abnormal, mask).mean(axis=(-2, -1)))
+    pair = over_maps(focal(normal, abnormal, mask, weights.focal_gamma).mean(axis=(-2, -1)))
     overlap_abnormal, overlap_normal = over_maps(dice(abnormal, mask)), over_maps(dice(normal, 1 - mask))
     total = weights.focal * pair + weights.dice_abnormal * overlap_abnormal + weights.dice_normal * overlap_normal
     parts = {"focal": pair, "dice": overlap_abnormal + overlap_normal}
     if weights.binary_focal:
-        alone = over_maps(focal(1 - abnormal, abnormal, mask).mean(axis=(-2, -1)))
+        alone = over_maps(focal(1 - abnormal, abnormal, mask, weights.focal_gamma).mean(axis=(-2, -1)))
         total += weights.binary_focal * alone
         parts["binary_focal"] = alone
     return total, parts

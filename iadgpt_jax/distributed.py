@@ -171,19 +171,6 @@ def compiled_together(function, *arguments):
     return compiled
 
 
-class SilentLog:
-    """Stands in for train.log.TrainLog in processes that do not log."""
-
-    def step(self, *_) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class StopSignals:
     """Catches the first Ctrl-C or SIGTERM, so that the loop can ask after each step whether to stop. A second one stops
     at once.

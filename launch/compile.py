@@ -40,6 +40,7 @@ from iadgpt_jax.flops import step_flops
 from iadgpt_jax.models.registry import preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.build import abstract_rows, build_training
+from iadgpt_jax.train.model_options import with_options
 from launch.tpu_table import write_table
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
@@ -98,7 +99,8 @@ def slice_of(config, topology: str, slices: int):
         raise InputError(
             f"--topology={topology}: no rates are known for {devices[0].device_kind!r}; add them to iadgpt_jax/chips.py"
         )
-    return chip, make_mesh(**config.mesh, devices=devices), ShardingRules(), preset(config.size)
+    model_config = with_options(preset(config.size), config.model)
+    return chip, make_mesh(**config.mesh, devices=devices), ShardingRules(), model_config
 
 
 def described(config, step: str, topology: str, slices: int, shape) -> dict:

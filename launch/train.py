@@ -14,7 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import json
-import math
 import time
 
 import ml_collections
@@ -27,18 +26,17 @@ from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files, write_m
 from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.loader import Batches, put
-from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.loader import open_batches, put
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.sources import open_source
-from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.distributed import SilentLog, StopSignals, compiled_together, is_main_process, joined
+from iadgpt_jax.distributed import StopSignals, compiled_together, is_main_process, joined
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import entry, model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.build import build_training
-from iadgpt_jax.train.log import TrainLog
+from iadgpt_jax.train.log import TrainLog, describe
+from iadgpt_jax.train.model_options import continued, started, with_options
 from iadgpt_jax.train.profile import Profile
 from iadgpt_jax.train.resume import restore_state, save_state
 from iadgpt_jax.train.speed import Speed
@@ -57,12 +55,15 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     going_on, params, stored = bool(finished_steps(workdir)), None, {}
     if going_on:
         model_config, tokenizer, stored = read_model_files(workdir)
+        model_config = continued(model_config, config.model, workdir)
     elif config.init_from:
         loaded = load_model(config.init_from, mesh, rules, dtype="float32")
-        model_config, tokenizer, params, stored = loaded.config, loaded.tokenizer, loaded.params, loaded.info
+        tokenizer, params, stored = loaded.tokenizer, loaded.params, loaded.info
+        model_config = started(loaded.config, config.model, config.init_from)
         del loaded
     else:
-        model_config, tokenizer = preset(config.size, config.architecture), tiny_tokenizer()
+        model_config = with_options(preset(config.size, config.architecture), config.model)
+        tokenizer = tiny_tokenizer()
     chosen = config.detection_prompt and not going_on
     prompt = named_prompt(config.detection_prompt) if chosen else prompt_of(stored)
     training = build_training(config, model_config, mesh, rules, params)
@@ -74,24 +75,14 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     source = source or open_source(
         config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
     )
-    batches = Batches(
-        build(
-            source,
-            config.mixture,
-            [name for name in config.categories.split(",") if name],
-            Augmentation(**config.augment),
-            say=lambda line: say(f"warning: {line}"),
-        ),
-        Encoder(model_config, tokenizer, prompt),
-        training.shape,
-        rows=config.rows,
-        instances=config.instances,
-        seed=config.seed,
-        process=share,
-        processes=shares,
-        group=config.pack.group,
-        top_up=config.pack.top_up,
-    )
+    encoder = Encoder(model_config, tokenizer, prompt)
+    batches = open_batches(config, source, encoder, process=share, processes=shares, say=warn)
+    if batches.sample:
+        say(f"rows as sampled: {describe(batches.sample)}")
+    if batches.instances < config.instances:
+        say(
+            f"rows hold {batches.instances} instances a step, so no more are drawn; config.instances={config.instances}"
+        )
 
     # ---- State, sharded over the mesh from the start ----
     checkpoints = Checkpoints(workdir, config.keep)
@@ -109,12 +100,13 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     del params  # now only the state keeps them in memory
 
     # ---- Loop ----
-    speed = Speed.of(model_config, training.shape, shares, frozen=config.frozen, maps=training.loss.maps)
+    speed = Speed.of(model_config, training.shape, frozen=config.frozen, maps=training.loss.maps)
     step_function = training.step
     compiled, profile = Recompilations(step_function.__name__), Profile(workdir, **config.profile)
-    log = SilentLog()
-    if is_main_process():
-        log = TrainLog(workdir, f"stage {config.stage}", first, config.steps, config.log_every, speed, compiled)
+    log = TrainLog(
+        workdir, f"stage {config.stage}", first, config.steps, config.log_every, speed, compiled,
+        tasks=batches.tasks, mesh=mesh, shares=shares, speaks=is_main_process(),
+    )  # fmt: skip
     stop = StopSignals()
     stream = batches.iterate(first, config.steps, threads=config.loader_threads)
     try:
@@ -128,7 +120,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
                     step_function = compiled_together(step_function, state, rows)
                 state, metrics = step_function(state, rows)
             profile.after(step + 1, metrics)
-            log.step(step + 1, metrics, batch.tally, rate_at(config, step), waited)
+            log.step(step + 1, metrics, batch.tally, waited)
             last, stopping = step + 1 == config.steps, stop.asked(step + 1)
             if last or stopping or (step + 1) % config.checkpoint_every == 0:
                 log.flush()  # so that a run killed now has its log up to the checkpoint it goes on from
@@ -143,16 +135,6 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         log.close()
         checkpoints.close()
         stop.restore()
-
-
-def rate_at(config: ml_collections.ConfigDict, step: int) -> float:
-    """The learning rate of a step, on the host."""
-    o = config.optimizer
-    warmup = min(o.warmup, max(config.steps - 1, 0))
-    if step < warmup:
-        return o.rate * (1 + step * (warmup - 1) / warmup) / warmup
-    part = (step - warmup) / max(config.steps - warmup, 1)
-    return o.rate * (o.floor + (1 - o.floor) * (1 + math.cos(math.pi * part)) / 2)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -195,6 +177,10 @@ def json_config(config: ml_collections.ConfigDict) -> dict:
 def say(line: str) -> None:
     if is_main_process():
         print(line, file=sys.stderr)
+
+
+def warn(line: str) -> None:
+    say(f"warning: {line}")
 
 
 def quiet() -> None:

@@ -5,46 +5,57 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.train.speed import Speed
+from iadgpt_jax.train.sums import ProcessSums
 from iadgpt_jax.train.watch import Recompilations, device_memory
 
 
 class Due(NamedTuple):
-    """A step to be written, as it is known when it is dispatched; tally and waited since the due step before."""
+    """A step to be written, as it is known when it is dispatched. sums: of all processes, what rows held and how long
+    was waited for them, since the due step before; and what they have held in the run (`TrainLog._numbers`)."""
 
     step: int
     steps: int
     metrics: Mapping[str, jax.Array]
-    tally: Tally
-    learning_rate: float
-    waited: float
+    sums: jax.Array | np.ndarray
 
 
 class TrainLog:
     """Collects a step's metrics as they are on the device and reads them an interval later, so nothing waits.
 
-    Time is taken when metrics have arrived, for then their step is done, however far ahead steps are dispatched. Rates
-    are of the whole run, all processes together; how full rows are, what was dropped and how long data was waited for
-    are this process's own, and memory is its fullest device's. The first step, which compiles, is in no rate.
+    Time is taken when metrics have arrived, for then their step is done, however far ahead steps are dispatched. Every
+    count is of all processes, which is why every process keeps a log; only the one that speaks writes. Memory is the
+    writer's own, its fullest device's. The first step, which compiles, is in no rate.
     """
 
     def __init__(
-        self, workdir: str | Path, name: str, first: int, steps: int, every: int, speed: Speed, compiled: Recompilations
-    ):
-        from clu import metric_writers  # imports tensorflow: seconds, so only where training writes
-
+        self, workdir: str | Path, name: str, first: int, steps: int, every: int, speed: Speed,
+        compiled: Recompilations, tasks: Sequence[str], mesh: Mesh, shares: int, speaks: bool = True,
+    ):  # fmt: skip
+        """tasks: the names of those in the mixture. shares: into how many equal ones the processes split a step's rows;
+        processes that hold the same rows all count them."""
         self.name, self.first, self.steps, self.every = name, first, steps, every
-        self.speed, self.compiled = speed, compiled
-        self.writer = metric_writers.create_default_writer(str(workdir), just_logging=False, asynchronous=True)
-        self.lines = _continued(Path(workdir) / "metrics.jsonl", first)
+        self.speed, self.compiled, self.tasks = speed, compiled, tuple(tasks)
+        self.processes = jax.process_count()
+        self.copies = self.processes / shares
+        self.sum = ProcessSums(mesh) if self.processes > 1 else lambda numbers, after: np.asarray(numbers)
+        self.speaks = speaks
+        if speaks:
+            from clu import metric_writers  # imports tensorflow: seconds, so only where training writes
+
+            self.writer = metric_writers.create_default_writer(str(workdir), just_logging=False, asynchronous=True)
+            self.lines = _continued(Path(workdir) / "metrics.jsonl", first)
         self.pending: Due | None = None
+        self.own, self.trained = Tally(), Tally()  # in this run: of this process, and of all up to the last line
         self._begin(first)
 
     def _begin(self, step: int) -> None:
@@ -52,33 +63,47 @@ class TrainLog:
         self.start_step = self.last_due = step
         self.tally, self.waited = Tally(), 0.0
 
-    def step(
-        self, step: int, metrics: Mapping[str, jax.Array], tally: Tally, learning_rate: float, waited: float
-    ) -> None:
-        """After step `step` (1-based): remember its metrics when it is due; write those remembered before.
+    def step(self, step: int, metrics: Mapping[str, jax.Array], tally: Tally, waited: float) -> None:
+        """After step `step` (1-based), on every process: remember its metrics when it is due; write those remembered
+        before.
 
         `tally`: what this process's rows held. `waited`: seconds spent waiting for them.
         """
         self.waited += waited
         self.tally += tally
+        self.own += tally
         if step % self.every == 0 or step == self.steps:
             self.flush()
-            self.pending = Due(step, step - self.last_due, metrics, self.tally, learning_rate, self.waited)
+            sums = self.sum(self._numbers(), metrics["loss"])
+            self.pending = Due(step, step - self.last_due, metrics, sums)
             self.last_due, self.tally, self.waited = step, Tally(), 0.0
         elif step == self.first + 1:
             jax.block_until_ready(metrics)  # this once, so that the clock starts when the device has warmed up
             self._begin(step)
 
+    def _numbers(self) -> np.ndarray:
+        return np.array([*self.tally.numbers(self.tasks), *self.own.numbers(self.tasks), self.waited], np.float64)
+
+    def _summed(self, due: Due) -> tuple[Tally, float]:
+        """What all rows have held since the due step before, and how long a process waited for them on average."""
+        numbers = np.asarray(jax.device_get(due.sums), np.float64)
+        counts = (numbers[:-1] / self.copies).reshape(2, -1)
+        interval, self.trained = (Tally.of_numbers(self.tasks, part.round().astype(int).tolist()) for part in counts)
+        return interval, numbers[-1] / self.processes
+
     def _measured(self, due: Due) -> dict[str, float]:
         """Rates up to now, when the step is done, and what else the host knows."""
+        tally, waited = self._summed(due)
         now = time.monotonic()
         seconds, self.mark = max(now - self.mark, 1e-9), now
-        values = {"steps_per_second": due.steps / seconds, "data_wait_share": min(due.waited / seconds, 1.0)}
-        values |= self.speed.rates(due.tally, seconds)
-        values["filled_slots"], values["filled_images"] = due.tally.filled
-        values["dropped"] = due.tally.dropped_share
+        values = {"steps_per_second": due.steps / seconds, "data_wait_share": min(waited / seconds, 1.0)}
+        values |= self.speed.rates(tally, seconds)
+        values["filled_slots"], values["filled_images"] = tally.filled
+        values["dropped"], values["cut"] = tally.dropped_share, tally.cut_share
+        values["questions_per_step"] = tally.queries / due.steps
+        for task, (questions, answer_tokens) in tally.mix(self.tasks).items():
+            values[f"mix/{task}/questions"], values[f"mix/{task}/answer_tokens"] = questions, answer_tokens
         values["recompilations"] = self.compiled.count
-        values["learning_rate"] = due.learning_rate
         return values | device_memory()
 
     def flush(self) -> None:
@@ -86,6 +111,8 @@ class TrainLog:
         if self.pending is None:
             return
         due, self.pending = self.pending, None
+        if not self.speaks:
+            return
         step = due.step
         values = {key: float(value) for key, value in jax.device_get(dict(due.metrics)).items()}
         values |= self._measured(due)
@@ -105,8 +132,23 @@ class TrainLog:
 
     def close(self) -> None:
         self.flush()
+        if not self.speaks:
+            return
+        if self.trained.queries:
+            print(f"{self.name} since step {self.first}: {describe(self.trained)}", file=sys.stderr, flush=True)
         self.writer.close()
         self.lines.close()
+
+
+def describe(tally: Tally) -> str:
+    """How many questions there are, what part of them and of the answer tokens each task has, how full rows are, and
+    what was left out."""
+    mix = ", ".join(f"{task} {q:.1%} ({t:.1%})" for task, (q, t) in tally.mix().items())
+    return (
+        f"{tally.queries:,} questions, of them (and of the {tally.targets:,} answer tokens) {mix}; rows "
+        f"{tally.filled[0]:.0%}, images {tally.filled[1]:.0%} full, {tally.dropped_share:.2%} of instances dropped, "
+        f"texts of {tally.cut_share:.2%} cut (config.row holds no more)"
+    )
 
 
 def _continued(path: Path, step: int) -> TextIO:

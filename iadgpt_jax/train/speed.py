@@ -17,29 +17,27 @@ from iadgpt_jax.models.protocols import ModelConfig
 class Speed:
     """Tallies -> rates of the whole run.
 
-    flops: model FLOPs of what a tally counts, padding left out (`content_flops`). shares: into how many equal shares
-    the processes split a step's rows; a tally is one of them. devices: all that work together.
+    flops: model FLOPs of what a tally counts, padding left out (`content_flops`). devices: all that work together.
     """
 
     flops: Callable[[Tally], float]
-    shares: int
     devices: int
     peak: float | None  # FLOP/s of one device; None where nobody publishes it
 
     @classmethod
-    def of(cls, config: ModelConfig, shape: RowShape, shares: int, *, frozen: str, maps: bool) -> Speed:
+    def of(cls, config: ModelConfig, shape: RowShape, *, frozen: str, maps: bool) -> Speed:
         """On the devices JAX has. Arguments as of `content_flops`."""
         peak = peak_flops(jax.devices()[0].device_kind)
         return cls(
-            lambda tally: content_flops(config, shape, tally, frozen=frozen, maps=maps),
-            shares, jax.device_count(), peak,
-        )  # fmt: skip
+            lambda tally: content_flops(config, shape, tally, frozen=frozen, maps=maps), jax.device_count(), peak
+        )
 
     def rates(self, tally: Tally, seconds: float) -> dict[str, float]:
-        """tokens, images and queries per second, model TFLOP/s, and MFU where the devices' peak is known."""
+        """tokens, images and queries per second, model TFLOP/s, and MFU where the devices' peak is known.
+        `tally`: of all processes."""
         counts = {"tokens": tally.slots, "images": tally.images, "queries": tally.queries}
-        rates = {f"{what}_per_second": count * self.shares / seconds for what, count in counts.items()}
-        flops = self.flops(tally) * self.shares / seconds
+        rates = {f"{what}_per_second": count / seconds for what, count in counts.items()}
+        flops = self.flops(tally) / seconds
         rates["model_teraflops_per_second"] = flops / 1e12
         if self.peak:
             rates["mfu"] = flops / (self.devices * self.peak)

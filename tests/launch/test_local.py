@@ -82,7 +82,8 @@ def in_two(start, tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_processes_compute_what_one_computes_on_every_mesh(in_two, start, tmp_path):
-    """The losses of every step, to rounding; and exactly the same targets, so the same instances."""
+    """The losses of every step, to rounding; exactly the same targets, so the same instances; and what the host counts,
+    which is of both."""
     train_on([ALONE], 1, tmp_path, start)
     expected = logged(tmp_path / "8x1x1")
     assert len(expected) == RUN["steps"] and expected[0]["loss"] != expected[-1]["loss"]
@@ -93,6 +94,10 @@ def test_two_processes_compute_what_one_computes_on_every_mesh(in_two, start, tm
             np.testing.assert_allclose(
                 [line[name] for line in got], [line[name] for line in expected], rtol=2e-5, err_msg=f"{name} on {mesh}"
             )
+        counted = [name for name in expected[0] if name.startswith(("filled", "dropped", "cut", "questions", "mix/"))]
+        assert len(counted) > 8
+        for name in counted:
+            assert [line[name] for line in got] == pytest.approx([line[name] for line in expected], abs=2e-6), name
 
 
 def job(workdir: Path, start: Path) -> subprocess.Popen:

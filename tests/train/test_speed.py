@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from iadgpt_jax.data.row_shape import RowShape
-from iadgpt_jax.data.tally import Tally
+from iadgpt_jax.data.tally import Tally, Taught
 from iadgpt_jax.flops import step_flops
 from iadgpt_jax.models.registry import preset
 from iadgpt_jax.train.profile import Profile
@@ -18,8 +18,9 @@ from iadgpt_jax.train.watch import Recompilations
 
 SHAPE = RowShape(slots=400, images=8, patches=64, maps=6, keyword_rows=8, targets=40, mask_side=28)
 FULL = Tally(
-    slots=800, slots_room=800, images=16, images_room=16, targets=80, maps=12, pairs=2 * 400 * 401 // 2, queries=12
-)
+    slots=800, slots_room=800, images=16, images_room=16, maps=12, pairs=2 * 400 * 401 // 2,
+    tasks={"inspect": Taught(instances=2, questions=12, answer_tokens=80)},
+)  # fmt: skip
 
 
 def test_full_rows_count_as_the_formula_says_and_padding_counts_nothing():
@@ -34,11 +35,11 @@ def test_full_rows_count_as_the_formula_says_and_padding_counts_nothing():
     assert content_flops(config, SHAPE, Tally(), frozen="", maps=True) == 0
 
 
-def test_rates_are_of_all_processes_and_devices():
-    speed = Speed(lambda tally: tally.slots * 1e9, shares=4, devices=16, peak=1e12)
+def test_rates_are_of_what_a_tally_counts_on_all_devices():
+    speed = Speed(lambda tally: tally.slots * 1e9, devices=16, peak=1e12)
     assert speed.rates(FULL, 2.0) == {
-        "tokens_per_second": 1600, "images_per_second": 32, "queries_per_second": 24,
-        "model_teraflops_per_second": 1.6, "mfu": pytest.approx(0.1),
+        "tokens_per_second": 400, "images_per_second": 8, "queries_per_second": 6,
+        "model_teraflops_per_second": 0.4, "mfu": pytest.approx(0.025),
     }  # fmt: skip
     assert "mfu" not in dataclasses.replace(speed, peak=None).rates(FULL, 2.0)
 

@@ -1,5 +1,4 @@
-"""Full-size rows follow their data: with texts of any length they are full, drop next to nothing, never end a run, and
-hold the mixture's shares of questions.
+"""Full-size rows are full whatever the length of texts, drop next to nothing, and hold the mixture's questions.
 
 Images are 64 pixels wide here, with patches of 2: as many tokens as 448 pixels are in the published models.
 """

@@ -13,6 +13,7 @@ compared with the devices asked for, so that a job that cannot run is refused be
 """
 
 import argparse
+import ast
 import importlib.util
 import json
 import math
@@ -202,11 +203,14 @@ def set_value(settings, key: str, text: str) -> None:
             raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
     if last not in settings:
         raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
-    old = settings[last]
+    kind = settings.get_type(last)
     try:
-        settings[last] = type(old)(text) if isinstance(old, int | float) and not isinstance(old, bool) else text
-    except (ValueError, TypeError) as error:
-        raise InputError(f"--config.{key}={text} is not a valid {type(old).__name__}") from error
+        if kind is bool:
+            settings[last] = {"true": True, "false": False}[text.lower()]
+        else:
+            settings[last] = ast.literal_eval(text) if kind is tuple else kind(text)
+    except (ValueError, TypeError, KeyError, SyntaxError) as error:
+        raise InputError(f"--config.{key}={text} is not a valid {kind.__name__}") from error
 
 
 def render(file: str, values: dict) -> str:

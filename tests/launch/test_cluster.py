@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import subprocess
 
 import pytest
 import yaml
 
-from launch.cluster.render import main
+from iadgpt_jax.errors import InputError
+from launch.cluster.render import main, set_value
 
 COMMON = ["--name=stage3", "--config=configs/stage3.py:7b", "--workdir=/shared/stage3", "--dry_run"]
 KINDS = {
@@ -111,3 +113,18 @@ def test_without_a_dry_run_the_file_is_written_and_handed_in(tmp_path, monkeypat
         main(arguments)
     assert end.value.code == 0
     assert (tmp_path / "job.sbatch.submitted").read_text() == rendered(capsys, "slurm", overrides=[])
+
+
+def test_overrides_of_every_kind_are_read():
+    settings = importlib.import_module("configs.stage3").get_config("7b")
+    words = {
+        "rows": "64", "optimizer.rate": "3e-6", "scan_unroll": "true", "mixture.inspect.ratios": "(1,.2)",
+        "model.positions": "aligned", "model.taps": "false", "categories": "12",
+    }  # fmt: skip
+    for key, text in words.items():
+        set_value(settings, key, text)
+    assert (settings.rows, settings.optimizer.rate, settings.scan_unroll) == (64, 3e-6, True)
+    assert settings.mixture.inspect.ratios == (1, 0.2) and settings.categories == "12"
+    assert settings.model.positions == "aligned" and settings.model.taps is False
+    with pytest.raises(InputError, match="--config.model.taps=perhaps is not a valid bool"):
+        set_value(settings, "model.taps", "perhaps")

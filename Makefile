@@ -6,13 +6,14 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 WORKDIR ?= workdir/quickstart
 SEED    ?= 0
+WORKERS ?= 2
 
 checksum = $(shell cat $(1) 2>/dev/null | cksum | cut -d ' ' -f 1)
 SETUP := $(VENV)/setup-$(call checksum,requirements.txt pyproject.toml)
 DEV   := $(VENV)/dev-$(call checksum,requirements.txt pyproject.toml requirements-dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-quick lint format clean
+.PHONY: help setup quickstart test test-quick test-all lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,11 +24,17 @@ setup: $(SETUP) ## virtual environment .venv with everything the package needs
 quickstart: $(SETUP) ## train, evaluate and export the tiny IADGPT (WORKDIR=…, SEED=…)
 	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python launch/quickstart.py --workdir="$(WORKDIR)" --seed="$(SEED)"
 
-test: lint ## lint, then every test
-	$(BIN)/python -m pytest
+# A file's tests stay in one process, so what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test: lint ## lint, then the tests in WORKERS=2 processes, without those marked nightly
+	$(PYTEST)
 
 test-quick: $(DEV) ## the tests that take less than about ten seconds each
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow and not nightly"
+
+test-all: lint ## lint, then every test
+	$(PYTEST) -m ""
 
 lint: $(DEV) ## ruff, and which room may import which
 	$(BIN)/ruff check .

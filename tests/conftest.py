@@ -1,16 +1,63 @@
-"""Tests run on eight fake CPU devices, without network; real photographs are used where they lie beside the project."""
+"""Tests run on eight fake CPU devices, without network; real photographs are used where they lie beside the project.
 
+`make test` spreads the files over two processes. What a file compiled is forgotten after it, so that a process stays
+small; on disk it is kept until the end, for other files and for the processes that tests start.
+"""
+
+import gc
 import os
+import resource
+import sys
+import tempfile
 
 # Before anything imports jax: the number of devices is fixed when its backend starts.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # processes of pytest-xdist find it set by the one that started them
+    _compiled = tempfile.TemporaryDirectory(prefix="iadgpt-tests-compiled-")  # removed when this process ends
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads; there are processes enough
 
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+
+_PEAKS = pytest.StashKey[dict[str, int]]()  # process -> its peak memory in bytes
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs():
+    """After each file JAX drops its traces and compiled programs: kept, they add up to gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
+
+
+def _peak_bytes() -> int:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # in a process of pytest-xdist
+        session.config.workeroutput["peak_bytes"] = _peak_bytes()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """pytest-xdist: a process has ended; `workeroutput` is what it handed back, missing where it died."""
+    peaks = node.config.stash.setdefault(_PEAKS, {})
+    peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak_bytes", 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for process, peak in sorted((config.stash.get(_PEAKS, None) or {"this process": _peak_bytes()}).items()):
+        terminalreporter.write_line(f"peak memory of {process}: {peak / 2**30:.1f} GiB")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import platform
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from iadgpt_jax.data.pack import pack
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt.losses import LossWeights, map_loss
+from tests.small_iadgpt import small_config
 from tools import benchmark
-from tools.benchmarks import curves, measure
+from tools.benchmarks import caching, curves, generate, loader, measure, score
 from tools.benchmarks.pair import Pair
 from tools.benchmarks.train_torch import map_loss as torch_map_loss
 
@@ -28,11 +31,32 @@ def quick_compilation():
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> Pair:
-    return Pair.of("tiny", tmp_path_factory.mktemp("pair"))
+    """A small model with scanned layers: written out, as for measuring, a step of "tiny" compiles for a minute."""
+    pair = Pair(small_config(), 112, tmp_path_factory.mktemp("pair"))
+    pair.model = pair.model.clone(unroll=False)
+    return pair
+
+
+@pytest.fixture
+def little_work(monkeypatch):
+    """As few queries, tokens and photographs as still make batches: what is measured for minutes is here only run."""
+    for module, name, value in (
+        (score, "QUERIES", 4), (score, "AT_ONCE", 4), (caching, "QUERIES", 4), (generate, "NEW", 8),
+        (loader, "PHOTOGRAPHS", 16),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+
+
+MORE = ("train", "sharing", "caching")  # of the same programs as train_shared and score, in other shapes
+RECORDS = [
+    pytest.param(name, marks=[pytest.mark.nightly] if name in MORE else [])
+    for name in (*benchmark.NAMES, *benchmark.WITHIN)
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", (*benchmark.NAMES, *benchmark.WITHIN))
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.usefixtures("little_work")
 def test_both_sides_agree_and_the_record_has_its_fields(pair, name):
     """`measure` refuses sides that disagree; the bounds are those of float32, and 0 for tokens and weights."""
     measurement = benchmark.prepare(name)(pair)
@@ -73,6 +97,17 @@ def test_runs_alternate_after_one_of_each_that_does_not_count():
     assert order == ["ours", "peer"] * 4 and len(record["ours"]["runs"]) == 3
 
 
+def test_the_collection_before_a_run_walks_only_what_runs_left_behind():
+    """Frozen, what was there before costs no time between runs; afterwards nothing stays frozen."""
+    frozen = []
+    ours = lambda: frozen.append(gc.get_freeze_count())  # noqa: E731
+    measure.interleaved({"ours": ours, "peer": lambda: None}, 2)
+    assert min(frozen) > 10_000 and gc.get_freeze_count() == 0
+    with pytest.raises(ZeroDivisionError):
+        measure.interleaved({"ours": lambda: 1 / 0}, 1)
+    assert gc.get_freeze_count() == 0
+
+
 @pytest.mark.parametrize("difference", [0.2, float("nan")])
 def test_sides_that_disagree_are_not_compared(difference):
     order, measurement = counted({"scores": (difference, 0.1)})
@@ -103,8 +138,20 @@ def test_faults_of_the_command_line_are_one_line(capsys, arguments, says):
     assert exit_.value.code == 2 and error.startswith("error: ") and says in error and "\n" not in error
 
 
-@pytest.mark.slow
-def test_curves_grow_and_are_drawn(pair, tmp_path, monkeypatch):
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.nightly])])
+def test_curves_grow_and_are_drawn(pair, tmp_path, monkeypatch, compiled):
+    """Rows as they are packed; the four steps themselves are compiled and run only at night."""
+
+    class Step:
+        def __init__(self, pair, work, shape, rows):
+            assert None not in pack(work.encodeds, rows, shape, pair.config.vision).where
+            self.bytes = shape.slots
+
+        def __call__(self):
+            return 0.0, 0.0
+
+    if not compiled:
+        monkeypatch.setattr(curves, "OurStep", Step)
     for axis, values in (("LENGTHS", (128, 256)), ("IMAGES", ()), ("SHOTS", ()), ("RATIOS", (1.0, 0.2))):
         monkeypatch.setattr(curves, axis, values)
     result = curves.curves(pair, 1, lambda line: None)

@@ -96,14 +96,19 @@ def measure(measurement: Measurement, repeats: int) -> dict:
 
 
 def interleaved(sides: dict[str, Run], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every run of every side; sides take turns."""
+    """Seconds of every run of every side; sides take turns. Garbage is collected before each run."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, run in sides.items():
-            gc.collect()
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
+    gc.collect()
+    gc.freeze()  # the traces and programs of earlier measurements can take minutes to walk: once is enough
+    try:
+        for _ in range(repeats):
+            for name, run in sides.items():
+                gc.collect()
+                start = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - start)
+    finally:
+        gc.unfreeze()
     return seconds
 
 

@@ -96,6 +96,7 @@ def test_the_decoder_is_a_loop_over_layers(rows):
     np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.nightly  # of the whole model; by day test_remat.py shows it of either tower
 def test_rematerialisation_changes_neither_loss_nor_gradients(rows):
     results = []
     for remat in ("none", "attention"):

@@ -26,7 +26,7 @@ S, P, WINDOW = 24, 32, 16
 
 
 def tower(kind: str, policy: str, unroll: bool = False):
-    """(loss of a group's parameters, inputs): three layers each."""
+    """(loss of a group's parameters, group, its inputs): three layers each."""
     rng = np.random.default_rng(0)
     if kind == "decoder":
         width = CONFIG.language.head_width // 2
@@ -44,20 +44,23 @@ def tower(kind: str, policy: str, unroll: bool = False):
         windowed = tuple(a.reshape(2 * P // WINDOW, WINDOW, *a.shape[2:]) for a in full)
         full, windowed = ((cos, sin, DenseImages(valid)) for cos, sin, valid in (full, windowed))
         group, arguments = VisionGroup(c, Projections(), policy, unroll), (x, (windowed, full))
+    return lambda params: (group.apply(params, *arguments)[0] ** 2).mean(), group, arguments
 
-    def loss(params):
-        return (group.apply(params, *arguments)[0] ** 2).mean()
 
+@functools.cache
+def lively(kind: str):
+    """Parameters for a tower of any policy."""
+    _, group, arguments = tower(kind, "none")
     # Initial kernels times 8: attention and MLP must matter beside the residual stream. Not the norms: softmax would
     # saturate, and rounding decide.
-    params = jax.jit(lambda: group.init(jax.random.key(0), *arguments))()
-    return loss, jax.tree.map_with_path(lambda path, p: p if "scale" in jax.tree_util.keystr(path) else 8 * p, params)
+    params = jax.jit(lambda: group.init(jax.random.key(0), *arguments), compiler_options=QUICK)()
+    return jax.tree.map_with_path(lambda path, p: p if "scale" in jax.tree_util.keystr(path) else 8 * p, params)
 
 
 @functools.cache
 def gradients(kind: str, policy: str, unroll: bool = False):
-    loss, params = tower(kind, policy, unroll)
-    return jax.jit(jax.grad(loss), compiler_options=QUICK)(params)
+    loss, *_ = tower(kind, policy, unroll)
+    return jax.jit(jax.grad(loss), compiler_options=QUICK)(lively(kind))
 
 
 @pytest.mark.parametrize("kind", ["decoder", "vision"])
@@ -93,9 +96,9 @@ def test_a_policy_that_keeps_more_repeats_less(kind):
     """none < dots < mlp < attention < full; and `full` repeats at most one forward pass, less the last product."""
     work = {}
     for policy in POLICIES:
-        loss, params = tower(kind, policy)
-        work[policy] = products(jax.make_jaxpr(jax.grad(loss))(params).jaxpr)
-    forward = products(jax.make_jaxpr(loss)(params).jaxpr)
+        loss, *_ = tower(kind, policy)
+        work[policy] = products(jax.make_jaxpr(jax.grad(loss))(lively(kind)).jaxpr)
+    forward = products(jax.make_jaxpr(loss)(lively(kind)).jaxpr)
     assert work["none"] <= work["dots"] < work["mlp"] < work["attention"] < work["full"] < work["none"] + forward
 
 

@@ -74,14 +74,18 @@ def moments_of(state):
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (8, 1, 1)], ids=str)
 def test_the_same_step_again_is_the_same_to_the_bit(sizes):
-    """Nothing in a step depends on which thread comes first (iadgpt_jax/cpu_reductions.py is why)."""
+    """Nothing in a step depends on which thread comes first (iadgpt_jax/cpu_reductions.py is why). Sums that do were
+    wrong in most calls: ten steps that all miss that are one run in a thousand."""
     step, state, rows = prepared(*sizes)
     expected = jax.device_get(step(state, rows))
-    for _ in range(30):
+    for _ in range(10):
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(step(state, rows)), expected)
 
 
-@pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 4, 1), (1, 4, 2), (2, 2, 2)], ids=str)
+MESHES = [(8, 1, 1), (2, 2, 2), *(pytest.param(sizes, marks=pytest.mark.nightly) for sizes in ((2, 4, 1), (1, 4, 2)))]
+
+
+@pytest.mark.parametrize("sizes", MESHES, ids=str)
 def test_a_step_on_eight_devices_is_the_step_on_one(sizes):
     expected, expected_metrics = train_step(1, 1, 1)
     after, metrics = train_step(*sizes)
@@ -99,11 +103,14 @@ def test_a_step_on_eight_devices_is_the_step_on_one(sizes):
         moved = np.abs(np.asarray(after.trained[path]) - np.asarray(leaf))
         assert moved.max() <= 2.01 * RATE, path
         assert moved[clear].max() <= 0.01 * RATE, path
+    _, before, _ = prepared(*sizes)
+    for path, leaf in before.trained.items():
+        assert after.trained[path].sharding.is_equivalent_to(leaf.sharding, leaf.ndim), f"{path} lies otherwise"
 
 
 def test_parameters_and_moments_lie_split():
     """Shard shapes on (data, fsdp, tensor) = (1, 4, 2): widths by four, heads, MLP and vocabulary by two."""
-    state, _ = train_step(1, 4, 2)
+    _, state, _ = prepared(1, 4, 2)
     expected = {
         "language/embedding": ((1536, 32), (768, 8)),
         "language/groups/tapped/attention/q/kernel": ((4, 32, 4, 8), (4, 8, 2, 8)),

@@ -4,6 +4,7 @@
 small; on disk it is kept until the end, for other files and for the processes that tests start.
 """
 
+import ctypes
 import gc
 import os
 import resource
@@ -31,11 +32,15 @@ _PEAKS = pytest.StashKey[dict[str, int]]()  # process -> its peak memory in byte
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """After each file JAX drops its traces and compiled programs: kept, they add up to gigabytes."""
+    """After each file JAX drops its traces and compiled programs: kept, they add up to gigabytes. glibc would keep what
+    compiling needed, too, a few hundred megabytes."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
         gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        if trim is not None:
+            trim(0)
 
 
 def _peak_bytes() -> int:

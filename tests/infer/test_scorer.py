@@ -147,7 +147,9 @@ def test_the_second_batch_compiles_nothing_and_reads_no_reference(scorer, pictur
     assert [function._cache_size() for function in scorer._run] == before
 
 
-@pytest.mark.parametrize("sizes", [(4, 1, 1), (2, 4, 1), (1, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [*(pytest.param(sizes, marks=pytest.mark.nightly) for sizes in ((4, 1, 1), (2, 4, 1))), (1, 2, 2)], ids=str
+)
 def test_on_a_mesh_scores_are_those_of_one_device(pictures, sizes):
     """Queries split, parameters split, references everywhere; and a second batch compiles nothing."""
     references, queries = pictures

@@ -33,7 +33,7 @@ from tests.convert.test_hf_roundtrip import stock
 from tests.small_iadgpt import lively_params, small_config
 
 SIDE = 84  # three merged tokens: a full window and partial ones
-KINDS = [("qwen", "probability"), ("aligned", "logit")]
+KINDS = [("qwen", "probability"), pytest.param(("aligned", "logit"), marks=pytest.mark.nightly)]
 UNTIED = dict(language=dict(tied=False))  # with tied weights a random model repeats its last token
 
 pytestmark = pytest.mark.filterwarnings("ignore")

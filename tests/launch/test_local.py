@@ -24,7 +24,7 @@ from tests.launch.test_train import curves, logged
 from tests.small_iadgpt import lively_params, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS, EVERY = 40, 6  # of the run that is disturbed
+STEPS, EVERY = 16, 6  # of the run that is disturbed: a step in two processes takes seconds
 ALONE, MESHES = (8, 1, 1), [(2, 2, 2), (1, 8, 1)]  # data, fsdp, tensor: of one process, and of two
 RUN = {
     "source_categories": 12, "rows": 8, "instances": 8, "steps": 4, "checkpoint_every": 4, "log_every": 1,

@@ -105,7 +105,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     compiled, profile = Recompilations(step_function.__name__), Profile(workdir, **config.profile)
     log = TrainLog(
         workdir, f"stage {config.stage}", first, config.steps, config.log_every, speed, compiled,
-        tasks=batches.tasks, mesh=mesh, shares=shares, speaks=is_main_process(),
+        tasks=batches.tasks, mesh=mesh, shares=shares, is_main_process=is_main_process(),
     )  # fmt: skip
     stop = StopSignals()
     stream = batches.iterate(first, config.steps, threads=config.loader_threads)

@@ -33,13 +33,13 @@ class TrainLog:
     """Collects a step's metrics as they are on the device and reads them an interval later, so nothing waits.
 
     Time is taken when metrics have arrived, for then their step is done, however far ahead steps are dispatched. Every
-    count is of all processes, which is why every process keeps a log; only the one that speaks writes. Memory is the
-    writer's own, its fullest device's. The first step, which compiles, is in no rate.
+    count is of all processes, which is why every process keeps a log; only the main one writes. Memory is that of
+    the main process's fullest device. The first step, which compiles, is in no rate.
     """
 
     def __init__(
         self, workdir: str | Path, name: str, first: int, steps: int, every: int, speed: Speed,
-        compiled: Recompilations, tasks: Sequence[str], mesh: Mesh, shares: int, speaks: bool = True,
+        compiled: Recompilations, tasks: Sequence[str], mesh: Mesh, shares: int, is_main_process: bool = True,
     ):  # fmt: skip
         """tasks: the names of those in the mixture. shares: into how many equal ones the processes split a step's rows;
         processes that hold the same rows all count them."""
@@ -48,8 +48,8 @@ class TrainLog:
         self.processes = jax.process_count()
         self.copies = self.processes / shares
         self.sum = ProcessSums(mesh) if self.processes > 1 else lambda numbers, after: np.asarray(numbers)
-        self.speaks = speaks
-        if speaks:
+        self.is_main_process = is_main_process
+        if is_main_process:
             from clu import metric_writers  # imports tensorflow: seconds, so only where training writes
 
             self.writer = metric_writers.create_default_writer(str(workdir), just_logging=False, asynchronous=True)
@@ -111,7 +111,7 @@ class TrainLog:
         if self.pending is None:
             return
         due, self.pending = self.pending, None
-        if not self.speaks:
+        if not self.is_main_process:
             return
         step = due.step
         values = {key: float(value) for key, value in jax.device_get(dict(due.metrics)).items()}
@@ -132,7 +132,7 @@ class TrainLog:
 
     def close(self) -> None:
         self.flush()
-        if not self.speaks:
+        if not self.is_main_process:
             return
         if self.trained.queries:
             print(f"{self.name} since step {self.first}: {describe(self.trained)}", file=sys.stderr, flush=True)

@@ -86,8 +86,8 @@ def test_counts_are_sums_over_processes(tmp_path, monkeypatch):
     assert line["mix/describe/questions"] == pytest.approx(6 / 15, abs=1e-6)
 
 
-def test_a_process_that_does_not_speak_writes_nothing(tmp_path, capsys):
-    run(log_of(tmp_path, speaks=False), 4, OURS)
+def test_only_the_main_process_writes(tmp_path, capsys):
+    run(log_of(tmp_path, is_main_process=False), 4, OURS)
     assert not list(tmp_path.iterdir()) and capsys.readouterr().err == ""
 
 

@@ -23,7 +23,7 @@ class Numbered:
         self.masks = masks
         self.good = [good] * categories if isinstance(good, int) else list(good)
         self.records = tuple(
-            Record(f"product_{c}", "train", j >= count) for c, count in enumerate(self.good)
+            Record(f"product_{c}", "train", j >= count, captioned=True) for c, count in enumerate(self.good)
             for j in range(count + defective)
         )  # fmt: skip
 

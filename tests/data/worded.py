@@ -27,7 +27,9 @@ class Worded:
     def __init__(self, tokens: float, side: int = 448, categories: int = 12):
         self.tokens, self.side = tokens, side
         self.records = tuple(
-            Record(f"product_{c:02d}", "train", bool(j >= 8)) for c in range(categories) for j in range(16)
+            Record(f"product_{c:02d}", "train", bool(j >= 8), captioned=True)
+            for c in range(categories)
+            for j in range(16)
         )
 
     @cached_property

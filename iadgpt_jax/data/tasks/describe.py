@@ -15,33 +15,40 @@ from iadgpt_jax.errors import InputError
 
 
 class Describe:
-    """One instance per good image. Captions say what the product is like; of a defective one they may not be true.
+    """One instance per good image that has captions. Captions say what the product is like; of a defective one they may
+    not be true.
 
-    Captions name colours and places, so no augmentation applies.
+    Captions name colours and places, so no augmentation applies. `source.say` gets one line where images lack captions.
 
     Raises:
       NoCategory: there is no good image.
-      InputError: images have no captions.
+      InputError: none of them has captions.
     """
 
     name: ClassVar[str] = "describe"
 
     def __init__(self, source: TaskSource, augmentation: Augmentation = NO_AUGMENTATION):
         self.source = source
-        self.good = [index for category in source.categories for index in category.good]
-        if not self.good:
+        good = [index for category in source.categories for index in category.good]
+        if not good:
             raise NoCategory(f"task {self.name} needs good images, and source {source.name} has none: add some")
-        if not source[self.good[0]].captions:
+        self.captioned = [index for index in good if source.records[index].captioned]
+        if not self.captioned:
             raise InputError(
                 f"source {source.name} has no captions to learn to describe from: use the procedural source, or leave "
                 "the task out with --config.mixture.describe.weight=0"
             )
+        if lacking := len(good) - len(self.captioned):
+            source.say(
+                f"{lacking} of {len(good)} good images of source {source.name} have no captions: task {self.name} "
+                "leaves them out"
+            )
 
     def __len__(self) -> int:
-        return len(self.good)
+        return len(self.captioned)
 
     def instance(self, index: int, rng: np.random.Generator) -> Instance:
-        sample = self.source[self.good[index]]
+        sample = self.source[self.captioned[index]]
         blocks = tuple(
             Block((Turn(question, caption),), sees=1)
             for question, caption in zip(DESCRIBE, sample.captions, strict=True)

@@ -31,7 +31,8 @@ def warn(line: str) -> None:
 
 
 class TaskSource:
-    """Samples by index, and `categories`: those of the source in order of first appearance, or the chosen ones.
+    """Samples and their `records` by index, and `categories`: those of the source in order of first appearance, or the
+    chosen ones.
 
     Looks at the masks of all chosen defective samples once, and says in one line through `say` how many have none.
     Samples of which nobody said whether they are defective are not drawn from.
@@ -43,7 +44,7 @@ class TaskSource:
     def __init__(
         self, source: Source, categories: Collection[str] | None = None, say: Callable[[str], None] = warn
     ):  # fmt: skip
-        self.source, self.name, self.say = source, source.name, say
+        self.source, self.name, self.records, self.say = source, source.name, source.records, say
         found: dict[str, tuple[list[int], list[int]]] = {}
         for index, record in enumerate(source.records):
             if record.defective is not None:

@@ -37,10 +37,27 @@ def test_only_chosen_categories_are_described():
     assert [instance.notes["key"] for instance in instances(task, len(task))] == ["3", "4"]
 
 
-def test_descriptions_need_captions():
-    class Silent(Numbered):
-        def __getitem__(self, index):
-            return dataclasses.replace(super().__getitem__(index), captions=())
+class PartlyCaptioned(Numbered):
+    """Only the images at the indices `captioned` have captions."""
 
+    def __init__(self, captioned):
+        super().__init__(categories=1, good=4, defective=0)
+        self.records = tuple(
+            dataclasses.replace(record, captioned=index in captioned) for index, record in enumerate(self.records)
+        )
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return sample if self.records[index].captioned else dataclasses.replace(sample, captions=())
+
+
+def test_an_image_without_captions_is_left_out():
+    said = []
+    task = describe(PartlyCaptioned({1, 3}), say=said.append)
+    assert [instance.notes["key"] for instance in instances(task, len(task))] == ["1", "3"]
+    assert said == ["2 of 4 good images of source numbered have no captions: task describe leaves them out"]
+
+
+def test_descriptions_need_captions():
     with pytest.raises(InputError, match="no captions.*procedural"):
-        describe(Silent())
+        describe(PartlyCaptioned(set()))

@@ -37,6 +37,7 @@ from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.log import TrainLog, describe
 from iadgpt_jax.train.model_options import continued, started, with_options
+from iadgpt_jax.train.optimizer import patterns_without_parameters
 from iadgpt_jax.train.profile import Profile
 from iadgpt_jax.train.resume import restore_state, save_state
 from iadgpt_jax.train.speed import Speed
@@ -67,6 +68,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     chosen = config.detection_prompt and not going_on
     prompt = named_prompt(config.detection_prompt) if chosen else prompt_of(stored)
     training = build_training(config, model_config, mesh, rules, params)
+    if without := patterns_without_parameters(config, training.state.trained | training.state.frozen):
+        warn(f"{', '.join(without)}: no parameter of the model has such a path, so it changes nothing")
 
     # ---- Data: each process loads the rows that its devices hold ----
     share, shares = row_share(training.rows, config.rows)

@@ -8,7 +8,7 @@ named the same way, train at a multiple of the rate.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import jax.numpy as jnp
 import optax
@@ -94,6 +94,17 @@ def multiple_of_rate(groups: Mapping[str, Mapping]) -> Callable[[str], float]:
         for name, group in groups.items()
     ]
     return lambda path: next((rate for pattern, rate in patterns if pattern.search(path)), 1.0)
+
+
+def patterns_without_parameters(config, paths: Collection[str]) -> list[str]:
+    """The keys of the configuration (configs/common.py) whose regular expression finds none of the model's parameters:
+    what they freeze, train at another rate or log is nothing."""
+    patterns = {"config.frozen": config.frozen} if config.frozen else {}
+    patterns |= {
+        f"config.optimizer.groups.{name}.pattern": group.pattern for name, group in config.optimizer.groups.items()
+    }
+    patterns |= {f"config.log_parameters.{name}": pattern for name, pattern in config.log_parameters.items()}
+    return [key for key, pattern in patterns.items() if not any(map(expression(key, pattern).search, paths))]
 
 
 # Axes from the end: (inputs, outputs). Axes in front of them are stacks of layers, or of q, k and v.

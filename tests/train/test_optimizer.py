@@ -18,7 +18,14 @@ from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
 from iadgpt_jax.models.registry import logical_axes
 from iadgpt_jax.sharding import ShardingRules, make_mesh
-from iadgpt_jax.train.optimizer import join_params, make_optimizer, multiple_of_rate, schedule, split_params
+from iadgpt_jax.train.optimizer import (
+    join_params,
+    make_optimizer,
+    multiple_of_rate,
+    patterns_without_parameters,
+    schedule,
+    split_params,
+)
 from iadgpt_jax.train.state import TrainState, create, state_shardings
 from iadgpt_jax.train.step import make_train_step, reporting
 from tests.small_iadgpt import BUDGET, QUICK, inspection, lively_params, small_encoder
@@ -155,6 +162,15 @@ def test_gates_get_somewhere_within_a_stage():
 def test_a_bad_group_is_an_input_error():
     with pytest.raises(InputError, match="config.optimizer.groups.gates.pattern is not a regular expression"):
         make_optimizer(lambda step: 1.0, **SETTINGS, groups={"gates": {"pattern": "(", "rate": 2.0}})
+
+
+def test_patterns_that_find_no_parameter_are_named(params):
+    """A typing error in what is frozen would otherwise train the ViT, and nobody would know."""
+    paths = {**split_params(params, "")[0]}
+    config = importlib.import_module("configs.stage3").get_config("7b")
+    assert patterns_without_parameters(config, paths) == []
+    config.frozen, config.optimizer.groups.gates.pattern = "^visoin/groups", "fusion/gate$"
+    assert patterns_without_parameters(config, paths) == ["config.frozen", "config.optimizer.groups.gates.pattern"]
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])

@@ -29,6 +29,7 @@ def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
     mixture(c, inspect=0.52, pair_difference=0.2, odd_one_out=0.14, irregular_region=0.14)
     c.mixture.inspect.update(queries=2, reasons=1, more=12)
     c.mixture.pair_difference.update(pairs=1, more=6)
+    c.row.targets = 384  # enough where 120 tokens are said of a defect
     if c.recipe == "paper":
         # 32 questions a step; 1 epoch of 1.34 M.
         flat(c, 2304)

@@ -128,9 +128,9 @@ def _read_leaf(rows: list[Entry], shape, index, source: Mapping, dtype) -> np.nd
     out = np.empty([len(span) for span in spans], dtype)
     for row in rows:
         if all(at in span for at, span in zip(row.index, spans[:stacked], strict=True)):
-            place = tuple(span.index(at) for at, span in zip(row.index, spans[:stacked], strict=True))
+            inside = tuple(span.index(at) for at, span in zip(row.index, spans[:stacked], strict=True))
             if row.name == GATES and GATES not in source:
-                out[place] = 0
+                out[inside] = 0
             else:
-                copy_into(out[place], row.axes.read(source[row.name], tuple(index[stacked:])))
+                copy_into(out[inside], row.axes.read(source[row.name], tuple(index[stacked:])))
     return out

@@ -88,7 +88,7 @@ def fits(encoded: Encoded, shape: RowShape) -> bool:
     return Row(shape).take(0, encoded)
 
 
-def place(encodeds: Sequence[Encoded], count: int, shape: RowShape) -> list[Row]:
+def first_fit(encodeds: Sequence[Encoded], count: int, shape: RowShape) -> list[Row]:
     """First fit by falling size into `count` rows."""
     return _placed(encodeds, count, shape, order=lambda rows: rows)
 
@@ -101,7 +101,7 @@ def place_and_fill(encodeds: Sequence[Encoded], count: int, shape: RowShape, fil
     """
     rows = _placed(encodeds, count, shape, order=_emptiest_first)
     if sum(len(row.members) for row in rows) < len(encodeds):
-        rows = place(encodeds, count, shape)
+        rows = first_fit(encodeds, count, shape)
     rows = [_grown(row, filler.grow) for row in rows]
     number, misfits = len(encodeds), 0
     for spare in filler.spares:

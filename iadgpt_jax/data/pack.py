@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from iadgpt_jax.data.encode import Encoded, EncodedBlock, EncodedImage, Segment
-from iadgpt_jax.data.fill import Filler, Member, Row, fits, place, place_and_fill
+from iadgpt_jax.data.fill import Filler, Member, Row, first_fit, fits, place_and_fill
 from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.tally import Tally, Taught
 from iadgpt_jax.errors import InputError
@@ -43,7 +43,7 @@ def pack(
       InputError: an instance does not fit even an empty row, or a supervised image does not fill its slot; names the
         task and the sizes.
     """
-    rows = place_and_fill(encodeds, count, shape, filler) if filler else place(encodeds, count, shape)
+    rows = place_and_fill(encodeds, count, shape, filler) if filler else first_fit(encodeds, count, shape)
     members = {member.number: member for row in rows for member in row.members}
     for number, encoded in enumerate(encodeds):
         if number not in members and not fits(encoded, shape):

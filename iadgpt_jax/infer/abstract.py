@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -25,7 +24,7 @@ from iadgpt_jax.infer.question import Question, Questions
 from iadgpt_jax.infer.scorer import encode_images, on_all, score_queries
 from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.protocols import ModelConfig
-from iadgpt_jax.models.registry import init_params, logical_axes, make_module
+from iadgpt_jax.models.registry import float_dtype, init_params, logical_axes, make_module
 from iadgpt_jax.sharding import ShardingRules, abstract_arrays, parts, replicated, rows_sharding, tree_shardings
 from iadgpt_jax.tpu_options import compiler_options
 
@@ -55,7 +54,7 @@ def build_scoring(
         raise InputError(f"--shots={shots} --queries={each}: score at least one query against one reference")
     count = each * parts(mesh, rules.batch)
     model_config = dataclasses.replace(model_config, tokens=tokenizer.special)
-    dtype = jnp.dtype(config.dtype)
+    dtype = float_dtype("config.dtype", config.dtype)
     model = make_module(
         model_config, dtype, kernels=choose(config.attention, mesh, rules, dtype), unroll=config.scan_unroll
     )

@@ -1,4 +1,5 @@
-"""Cross-entropy of answers: the loss of every model that speaks. Float32, normalised by the weight of all targets.
+"""Cross-entropy of answers: the loss of every model that answers in words. Float32, normalised by the weight of all
+targets.
 
 Suffixes: B rows, A targets, E width, V vocabulary, C vocabulary chunks.
 """

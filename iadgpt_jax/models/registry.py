@@ -60,6 +60,14 @@ def config_from_dict(values: Mapping) -> ModelConfig:
     return MODELS[values.pop("model", "iadgpt")].config.from_dict(values)
 
 
+def float_dtype(key: str, name: str) -> jnp.dtype:
+    """The type that a value of the configuration names. Raises InputError, naming its key, for another than these."""
+    known = ("float32", "bfloat16", "float16")
+    if name not in known:
+        raise InputError(f"{key} is {name!r}: choose one of {', '.join(known)}")
+    return jnp.dtype(name)
+
+
 def make_module(
     config: ModelConfig, dtype: jnp.dtype = jnp.float32, remat: str = "none", kernels: Kernels | None = None,
     unroll: bool = False,

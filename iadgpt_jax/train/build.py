@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from iadgpt_jax.data.pack import pack
@@ -16,7 +15,7 @@ from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.protocols import Model, ModelConfig
-from iadgpt_jax.models.registry import init_params, logical_axes, make_module, model_of
+from iadgpt_jax.models.registry import float_dtype, init_params, logical_axes, make_module, model_of
 from iadgpt_jax.models.rows import Rows
 from iadgpt_jax.sharding import ShardingRules, abstract_arrays, replicated, rows_sharding
 from iadgpt_jax.tpu_options import compiler_options
@@ -83,6 +82,6 @@ def abstract_rows(shape: RowShape, rows: int, model_config: ModelConfig, shardin
 
 
 def _model(config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules) -> Model:
-    dtype = jnp.dtype(config.dtype)
+    dtype = float_dtype("config.dtype", config.dtype)
     kernels = choose(config.attention, mesh, rules, dtype)
     return make_module(model_config, dtype, config.remat, kernels, config.scan_unroll)

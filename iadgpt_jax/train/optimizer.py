@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 
-import jax.numpy as jnp
 import optax
 import optax.contrib
 from flax import traverse_util
 
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.registry import float_dtype
 
 
 def split_params(params, frozen: str):
@@ -62,14 +62,14 @@ def make_optimizer(
     groups: name -> {"pattern", "rate"}, parameters that train, and decay, at a multiple of the rate.
 
     Raises:
-      InputError: another kind, or a pattern that is no regular expression.
+      InputError: another kind or type of moments, or a pattern that is no regular expression.
     """
     multiple = multiple_of_rate(groups or {})
 
     def decays(params):
         return {path: path.endswith(("kernel", "embedding", "head", "patch_embed")) for path in params}
 
-    dtype = jnp.dtype(moments)
+    dtype = float_dtype("config.optimizer.moments", moments)
     update = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decays, mu_dtype=dtype)
     if kind == "muon":
         # Optax's muon has an AdamW of its own for the rest, but one that decays norms, biases and gates too.

@@ -18,8 +18,8 @@ from iadgpt_jax.models.registry import preset
 from tests.data.worded import Worded
 
 GROUPS = 24
-# Of what is said of a defect in stage 3, 60 tokens: its rows' 192 targets hold a few such answers, and no more.
-CASES = [(1, 30), (1, 60), (1, 120), (2, 30), (2, 60), (2, 120), (3, 30), (3, 60)]
+# Tokens of a caption; in stage 3, of what is said of a defect.
+CASES = [(stage, tokens) for stage in (1, 2, 3) for tokens in (30, 60, 120)]
 
 
 @functools.cache

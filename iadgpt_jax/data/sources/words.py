@@ -24,7 +24,7 @@ FIELDS = ("kind", "cause", "remedy", "viewpoint")
 
 
 class Words:
-    """The words in a file. Of a line only its place is remembered, so that a million captions weigh little.
+    """The words in a file. Of a line only where it starts is remembered, so that a million captions weigh little.
 
     Raises InputError for a missing file, a line that is not an object with a key, an unknown field, captions that are
     not three texts, and a key that is there twice.
@@ -32,20 +32,20 @@ class Words:
 
     def __init__(self, path: Path):
         self._path = path
-        self._places: dict[str, int] = {}
+        self._starts: dict[str, int] = {}
         self._used: set[str] = set()
         try:
             self._file = path.open("rb")
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}; check --words") from error
-        place = 0
+        start = 0
         for number, line in enumerate(self._file, 1):
             if line.strip():
                 key = self._parse(line, f"{path}, line {number}")["key"].strip("/")
-                if key in self._places:
+                if key in self._starts:
                     raise InputError(f"{path}, line {number} speaks of {key} a second time; put its words on one line")
-                self._places[key] = place
-            place += len(line)
+                self._starts[key] = start
+            start += len(line)
 
     def __enter__(self) -> Words:
         return self
@@ -57,7 +57,7 @@ class Words:
         """The entry with its words; what is wrong with a good part is never told."""
         found: dict[str, Any] = {}
         for key in _beginnings(entry.key):
-            if key in self._places:
+            if key in self._starts:
                 self._used.add(key)
                 found |= self._read(key)
         if not found:
@@ -72,12 +72,12 @@ class Words:
 
     def unused(self) -> Iterator[LeftOut]:
         """Keys that no image had."""
-        for key in self._places:
+        for key in self._starts:
             if key not in self._used:
                 yield LeftOut(f"{self._path.name}: {key}", "no image has this key")
 
     def _read(self, key: str) -> dict[str, Any]:
-        self._file.seek(self._places[key])
+        self._file.seek(self._starts[key])
         return self._parse(self._file.readline(), f"{self._path}: {key}")
 
     def _parse(self, line: bytes, where: str) -> dict[str, Any]:

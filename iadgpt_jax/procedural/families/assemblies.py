@@ -17,7 +17,7 @@ def _component(rng: np.random.Generator, at: shapes.Point, cell: float, part: in
     upright = rng.random() < 0.5
     lead = palette.NAMED["silver"]
 
-    def place(*outlines: shapes.Outline) -> tuple[shapes.Outline, ...]:
+    def moved(*outlines: shapes.Outline) -> tuple[shapes.Outline, ...]:
         return tuple(shapes.turn(o, np.pi / 2 if upright else 0) + at for o in outlines)
 
     layers: list[Layer] = []
@@ -26,16 +26,16 @@ def _component(rng: np.random.Generator, at: shapes.Point, cell: float, part: in
         h = w * rng.uniform(0.55, 0.9)
         pins = int(rng.integers(3, 6))
         rows = [shapes.box(((k + 0.5) / pins * w - w / 2, 0), w / pins * 0.45, h * 1.22) for k in range(pins)]
-        layers.append(Layer(place(*rows), lead, _FLAT, part))
-        layers.append(Layer(place(shapes.box((0, 0), w, h * 0.94, 0.02)), (44, 44, 50), Finish(bevel=0.35), part))
-        layers.append(Layer(place(shapes.ellipse((-w * 0.34, h * 0.24), w * 0.07)), (150, 150, 150), _FLAT, part))
+        layers.append(Layer(moved(*rows), lead, _FLAT, part))
+        layers.append(Layer(moved(shapes.box((0, 0), w, h * 0.94, 0.02)), (44, 44, 50), Finish(bevel=0.35), part))
+        layers.append(Layer(moved(shapes.ellipse((-w * 0.34, h * 0.24), w * 0.07)), (150, 150, 150), _FLAT, part))
     elif kind == 1:  # resistor
         h = w * 0.4
-        layers.append(Layer(place(shapes.box((0, 0), w * 1.1, h * 0.2)), lead, _FLAT, part))
+        layers.append(Layer(moved(shapes.box((0, 0), w * 1.1, h * 0.2)), lead, _FLAT, part))
         _, body = palette.draw(rng, ("beige", "blue", "brown", "teal"))
         layers.append(
             Layer(
-                place(shapes.box((0, 0), w * 0.72, h, h * 0.4)),
+                moved(shapes.box((0, 0), w * 0.72, h, h * 0.4)),
                 body,
                 Finish("tube", _axis(upright), 0.2, 0.3, 0.3),
                 part,
@@ -43,13 +43,13 @@ def _component(rng: np.random.Generator, at: shapes.Point, cell: float, part: in
         )
         for k in range(3):
             _, band = palette.draw(rng, ("red", "black", "yellow", "green", "white"), body)
-            layers.append(Layer(place(shapes.box(((k - 1) * w * 0.17, 0), w * 0.08, h)), band, _FLAT, part))
+            layers.append(Layer(moved(shapes.box(((k - 1) * w * 0.17, 0), w * 0.08, h)), band, _FLAT, part))
     elif kind == 2:  # electrolytic capacitor
         _, body = palette.draw(rng, ("black", "blue", "silver", "purple", "golden"))
-        layers.append(Layer(place(shapes.ellipse((0, 0), w * 0.42)), body, Finish("round", bevel=0.5, gloss=0.4), part))
+        layers.append(Layer(moved(shapes.ellipse((0, 0), w * 0.42)), body, Finish("round", bevel=0.5, gloss=0.4), part))
         layers.append(
             Layer(
-                place(shapes.ellipse((0, 0), w * 0.28)),
+                moved(shapes.ellipse((0, 0), w * 0.28)),
                 palette.mix(body, (235, 235, 235), 0.6),
                 Finish("turned", 0, 0.2, 0),
                 part,
@@ -57,15 +57,15 @@ def _component(rng: np.random.Generator, at: shapes.Point, cell: float, part: in
         )
     elif kind == 3:  # surface-mounted part
         h = w * 0.5
-        layers.append(Layer(place(shapes.box((0, 0), w * 0.9, h)), palette.NAMED["silver"], Finish(bevel=0.3), part))
+        layers.append(Layer(moved(shapes.box((0, 0), w * 0.9, h)), palette.NAMED["silver"], Finish(bevel=0.3), part))
         _, body = palette.draw(rng, ("brown", "black", "beige", "orange", "red"))
-        layers.append(Layer(place(shapes.box((0, 0), w * 0.56, h)), body, Finish(bevel=0.2, shadow=0), part))
+        layers.append(Layer(moved(shapes.box((0, 0), w * 0.56, h)), body, Finish(bevel=0.2, shadow=0), part))
     else:  # connector with contacts
         h, pins = w * 0.55, int(rng.integers(2, 5))
         _, body = palette.draw(rng, ("white", "black", "yellow", "red", "blue"))
-        layers.append(Layer(place(shapes.box((0, 0), w, h, 0.02)), body, Finish(bevel=0.4), part))
+        layers.append(Layer(moved(shapes.box((0, 0), w, h, 0.02)), body, Finish(bevel=0.4), part))
         dots = [shapes.ellipse(((k + 0.5) / pins * w - w / 2, 0), w / pins * 0.22, n=16) for k in range(pins)]
-        layers.append(Layer(place(*dots), palette.NAMED["golden"], Finish(bevel=0.2, shadow=0.2), part))
+        layers.append(Layer(moved(*dots), palette.NAMED["golden"], Finish(bevel=0.2, shadow=0.2), part))
     return layers
 
 

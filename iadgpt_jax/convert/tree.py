@@ -20,12 +20,6 @@ from iadgpt_jax.convert.names import GATES, Entry, entries
 from iadgpt_jax.convert.stored import Index, Pending, StoredLeaf, chunks_of
 from iadgpt_jax.models.protocols import ModelConfig
 
-
-def leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """ "/"-joined path -> shape of every leaf of the model's parameter tree."""
-    return {path: _leaf_shape(rows) for path, rows in _leaves(config).items()}
-
-
 Watch = Callable[[Iterable, int], Iterable]  # (items, how many) -> the same items, showing progress
 
 

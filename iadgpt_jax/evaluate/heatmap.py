@@ -77,11 +77,3 @@ def save_map_png16(path: str | Path, map_: np.ndarray, low: float, high: float) 
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     Image.fromarray((scaled * _MAX16).round().astype(np.uint16)).save(aside, format="PNG", pnginfo=notes)
     aside.replace(path)
-
-
-def load_map_png16(path: str | Path) -> np.ndarray:
-    """float32[H, W]: a map that `save_map_png16` wrote, in its own units (in [0, 1] if no ends are noted inside)."""
-    with Image.open(path) as image:
-        low, high = float(image.info.get("low", 0)), float(image.info.get("high", 1))
-        values = np.asarray(image, np.float64)
-    return (low + values / _MAX16 * (high - low)).astype(np.float32)

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import load_file, save_file
 
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.shards import create_shards
+from iadgpt_jax.convert.tree import pending_params
 from iadgpt_jax.data.tokenizer import Tokenizer, train_tiny
 from iadgpt_jax.models.iadgpt.config import ModelConfig
 from tests.models.qwen2_5_vl.qwen_pair import small_config
@@ -34,12 +36,13 @@ def fitted_small(**changes) -> tuple[ModelConfig, Tokenizer]:
     return fitted(small_config(**changes), tokenizer), tokenizer
 
 
+def leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """ "/"-joined path -> shape of every leaf, as the table of names has them."""
+    return {path: leaf.shape for path, leaf in flatten_dict(pending_params(config, {}, np.float32), sep="/").items()}
+
+
 def random_params(config: ModelConfig, seed: int = 0, dtype=np.float32) -> dict:
     """Random leaves, gates 0 (numpy)."""
-    from flax.traverse_util import unflatten_dict
-
-    from iadgpt_jax.convert.tree import leaf_shapes
-
     rng = np.random.default_rng(seed)
     flat = {path: (0.1 * rng.normal(size=shape)).astype(dtype) for path, shape in leaf_shapes(config).items()}
     if config.taps:

@@ -17,11 +17,10 @@ from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLForConditi
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.convert.names import GATES
-from iadgpt_jax.convert.tree import leaf_shapes
 from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.native_resolution import PUBLISHED
 from iadgpt_jax.errors import InputError
-from tests.convert.checkpoints import fitted_small, random_params, write_checkpoint, write_tensors
+from tests.convert.checkpoints import fitted_small, leaf_shapes, random_params, write_checkpoint, write_tensors
 from tests.models.qwen2_5_vl.qwen_pair import Pair, hf_inputs, rows_of, slot_budget
 from tests.models.qwen2_5_vl.test_parity import BUDGET, IMAGE_SLOTS, SLOTS, close
 from tests.models.qwen2_5_vl.test_parity import chats as draw_chats

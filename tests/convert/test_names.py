@@ -12,9 +12,9 @@ from flax.traverse_util import flatten_dict
 
 from iadgpt_jax.convert.axes import Axes
 from iadgpt_jax.convert.names import entries, hub_name
-from iadgpt_jax.convert.tree import leaf_shapes
 from iadgpt_jax.models.iadgpt.config import PRESETS
 from iadgpt_jax.models.registry import init_params, preset
+from tests.convert.checkpoints import leaf_shapes
 from tests.models.qwen2_5_vl.qwen_pair import draw_config, small_config
 
 IRREGULAR = small_config(taps=False, vision=dict(depth=5, full_blocks=(1, 4)), language=dict(depth=3))

@@ -216,6 +216,8 @@ def test_wrong_input_is_one_clear_line_in_a_process_of_its_own(tmp_path):
         (dict(frozen=".", source_categories=6), "freezes every parameter"),
         (dict(map_space="paper"), "map_space is 'paper': choose logit, log_probability, probability or none"),
         (dict(steps=0), "nothing to train"),
+        (dict(log_every=0), "config.log_every is 0: choose 1 or more"),
+        (dict(checkpoint_every=0), "config.checkpoint_every is 0: choose 1 or more"),
         (dict(dtype="float33"), "config.dtype is 'float33': choose one of float32, bfloat16"),
         (dict(optimizer={"moments": "half"}), "config.optimizer.moments is 'half': choose"),
         (dict(source=""), "needs images.*prepare_data"),

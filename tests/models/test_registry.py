@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from configs.stage1 import get_config
-from iadgpt_jax.convert.tree import leaf_shapes
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
@@ -25,6 +24,7 @@ from iadgpt_jax.models.layers import Projections
 from iadgpt_jax.models.registry import config_from_dict, config_to_dict, make_module, model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.build import abstract_rows, build_training
+from tests.convert.checkpoints import leaf_shapes
 from tests.small_iadgpt import BUDGET, QUICK, inspection, lively_params, small_config, small_encoder
 
 SHAPE = RowShape(slots=192, images=5, patches=BUDGET, maps=2, keyword_rows=8, targets=32, mask_side=16)

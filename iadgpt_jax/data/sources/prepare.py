@@ -62,12 +62,14 @@ def prepare(
     runner: Runner = Runner(),
     say: Callable[[str], None] = print,
     watch: Callable[[Iterator[str], int], Iterator[str]] = lambda done, total: done,
+    dataset: Dataset | None = None,
 ) -> Report:
     """Prepare a dataset.
 
     Args:
       say: told what is going on, a line at a time.
       watch: hands on the shards as they are written, of so many, and shows progress.
+      dataset: how to read it; None: as the table has it under the request's name.
 
     Returns the report, which is also in the dataset. Raises InputError where the output exists, cannot be written or is
     being written by another process, and where the source is not what it should be.
@@ -75,11 +77,12 @@ def prepare(
     _refuse_existing(request, say)
     if is_finished(request):
         return Report.read(request.out)
+    dataset = dataset or DATASETS[request.dataset]
     with _locked(request):
-        plan = _plan(request, say)
+        plan = _plan(request, dataset, say)
         job = Job(request.dataset, str(request.source), str(request.work), request.side)
         _write_shards(job, plan, runner, say, watch)
-        report = _finish(request, job, plan)
+        report = _finish(request, dataset, job, plan)
         (request.work / DATA).rename(request.out)
     shutil.rmtree(request.work, ignore_errors=True)
     return report
@@ -123,7 +126,7 @@ def _locked(request: Request) -> Iterator[None]:
             raise
 
 
-def _plan(request: Request, say: Callable[[str], None]) -> Plan:
+def _plan(request: Request, dataset: Dataset, say: Callable[[str], None]) -> Plan:
     """Reads the source and writes the plan; what an earlier run left of another plan is removed."""
     before = plans.remembered(request.work)
     tree = Tree(request.source, without=(request.out, request.work))
@@ -136,7 +139,7 @@ def _plan(request: Request, say: Callable[[str], None]) -> Plan:
         if request.words or words_file.is_file():
             words = stack.enter_context(Words(words_file))
             tree.take(WORDS_FILE)
-        entries = DATASETS[request.dataset].read(tree)
+        entries = dataset.read(tree)
         plan = plans.make_plan(request.work, tree, entries, words, request.categories, options)
     for note in tree.notes:
         say(f"  {note}")
@@ -163,12 +166,12 @@ def _write_shards(job: Job, plan: Plan, runner: Runner, say: Callable[[str], Non
             pass
 
 
-def _finish(request: Request, job: Job, plan: Plan) -> Report:
+def _finish(request: Request, dataset: Dataset, job: Job, plan: Plan) -> Report:
     """Everything that is made from all shards together: TFDS's description, index, report and sheet.
 
     The lists of rows are read twice, a shard at a time: a million rows never are in memory at once.
     """
-    folder, dataset = request.work / DATA, DATASETS[request.dataset]
+    folder = request.work / DATA
     for aside in folder.glob(".*"):  # what a killed process was writing
         aside.unlink()
     sizes: dict[Shard, tuple[int, int]] = {}

@@ -88,7 +88,7 @@ def running(server: Server) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            server.headers.append(dict(self.headers))
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             how, status, headers, data = server.reply(body, self.headers["Idempotency-Key"])
             time.sleep(SLOW if how == "late" else server.delay)

@@ -1,0 +1,237 @@
+"""From photographs to a dataset with captions, against an endpoint that misbehaves; stopped anywhere, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iadgpt_jax.corpus import clean as cleaning
+from iadgpt_jax.corpus import collect as collecting
+from iadgpt_jax.corpus import endpoint, fingerprints, ledger, workdir
+from iadgpt_jax.corpus.journal import Journal
+from iadgpt_jax.corpus.prompts import read_prompts
+from iadgpt_jax.data.images import pixel_hash, read_image
+from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.sources import prepare, shards
+from iadgpt_jax.data.sources.prepared import PreparedSource
+from tests.corpus import pipeline
+from tests.corpus.server import PERSPECTIVES, TROUBLES, Server, running
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 24
+
+
+class Stopped(BaseException):
+    """Stands for a process that is killed."""
+
+
+def test_described_products_come_out_as_training_reads_them(products, server, tmp_path):
+    work = tmp_path / "corpus"
+    pipeline.run(*pipeline.steps(work, products, server.url))
+    source = PreparedSource(work / "dataset")
+    report = json.loads((work / "dataset/report.json").read_text())
+    described = {line["image"]: line["captions"] for line in workdir.read_lines(work / workdir.CAPTIONS_FILE, "")}
+    assert len(source) == len(described) == report["captioned"] == 7 - refused(work)
+    for index, record in enumerate(source.records):
+        sample = source[index]
+        assert record.defective is False and record.split == "train" and record.captioned
+        assert sample.captions == tuple(described[f"collected/{sample.key}"])
+        for caption, perspective in zip(sample.captions, PERSPECTIVES, strict=True):
+            assert f"the {perspective} of part" in caption
+        np.testing.assert_array_equal(sample.image, read_image(work / "collected" / sample.key))
+        assert bytes(source.sha256[index]).hex() == pixel_hash(sample.image)
+    why = {item["path"]: item["why"] for item in report["left_out"]}
+    assert len(why) == report["left_out_files"] == 4 + refused(work)
+    assert "the pixels of collected/hex_bolt/good_0.png" in why["collected/hex_bolt/good_9.png"]
+    assert "a near-duplicate of collected/hex_bolt/good_1.png" in why["collected/spur_gear/good_resized.jpg"]
+    assert "is not an image" in why["collected/tea_bag/good_broken.png"]
+    assert "only 20 x 20 pixels" in why["collected/tea_bag/good_small.png"]
+
+
+def refused(work: Path) -> int:
+    """Images that the model would not describe, each told of."""
+    report = json.loads((work / workdir.DESCRIBE_REPORT).read_text())
+    told = [item for item in report["left_out"] if "will not describe it: I'm sorry" in item["why"]]
+    assert report["refused"] == len(told)
+    return len(told)
+
+
+def test_the_task_that_describes_draws_from_it(products, server, tmp_path):
+    work = tmp_path / "corpus"
+    pipeline.run(*pipeline.steps(work, products, server.url))
+    source = PreparedSource(work / "dataset", side=28)
+    ((task, _),) = build(source, {"describe": {"weight": 1.0}})
+    assert len(task) == len(source)
+    instance = task.instance(0, np.random.default_rng(0))
+    assert [block.turns[0].answer for block in instance.blocks] == list(source[0].captions)
+
+
+def test_every_kind_of_trouble_is_met_and_costs_no_answer(products, tmp_path, monkeypatch):
+    """Forced one after the other on all questions: each ends with three captions an image, each billed once."""
+    monkeypatch.setenv("OPENAI_API_KEY", pipeline.KEY)
+    work = tmp_path / "corpus"
+    pipeline.run(pipeline.collect(work, products), pipeline.clean(work))
+    for trouble in TROUBLES[1:]:
+        shutil.rmtree(work / "described", ignore_errors=True)
+        (work / workdir.ANSWERS_FILE).unlink(missing_ok=True)
+        with running(Server(troubles=(trouble,), refuse_every=0)) as server:
+            pipeline.run(pipeline.describe(work, server.url, "--concurrency=7"))
+        assert len(server.requests) == 21 and set(server.requests.values()) == {2}, trouble
+        assert set(server.answered.values()) == {1}, trouble
+        assert len(workdir.read_lines(work / workdir.CAPTIONS_FILE, "")) == 7
+
+
+def test_run_again_it_asks_nothing_and_says_so(products, server, tmp_path, capsys):
+    work = tmp_path / "corpus"
+    first = pipeline.steps(work, products, server.url)[:3]
+    pipeline.run(*first)
+    before, asked = pipeline.contents(work), server.requests.copy()
+    capsys.readouterr()
+    pipeline.run(*first)
+    assert "0 to describe: 0 questions, about 0.00" in capsys.readouterr().out
+    assert server.requests == asked
+    assert pipeline.contents(work) == before
+
+
+# Where the pipeline may be stopped, before or after the call: (owner, name) of a function.
+PLACES = [
+    (workdir, "write_whole"),
+    (collecting.shutil, "copyfile"),
+    (collecting._Aside, "keep"),
+    (fingerprints, "fingerprint"),
+    (cleaning, "decide"),
+    (Journal, "append"),
+    (endpoint.Endpoint, "ask"),
+    (ledger.Ledger, "keep"),
+    (prepare.plans, "remember"),
+    (shards, "load_entry"),
+    (shards, "_rename"),
+    (prepare, "write_index"),
+    (prepare, "draw_sheet"),
+]
+
+
+class Killer:
+    """Counts calls of PLACES, and stops the process at the one it is told to."""
+
+    def __init__(self, patch: pytest.MonkeyPatch):
+        self.calls, self.at, self.after = 0, 0, False
+        for owner, name in PLACES:
+            patch.setattr(owner, name, self._counting(getattr(owner, name)))
+
+    def _counting(self, function):
+        def counted(*arguments, **named):
+            self.calls += 1
+            mine = self.calls == self.at
+            if mine and not self.after:
+                raise Stopped
+            result = function(*arguments, **named)
+            if mine:
+                raise Stopped
+            return result
+
+        return counted
+
+
+def test_stopped_at_random_and_started_again_it_ends_with_the_same_bytes(products, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", pipeline.KEY)
+    with running(Server(troubles=("", "429", "500", "cut answer"))) as server:
+        pipeline.run(*pipeline.steps(tmp_path / "undisturbed", products, server.url))
+        undisturbed = pipeline.contents(tmp_path / "undisturbed/dataset")
+        billed = server.answered
+    rng, kills, rounds = random.Random(0), 0, 0
+    while kills < KILLS:
+        work, rounds = tmp_path / f"corpus_{rounds}", rounds + 1
+        with running(Server(troubles=("", "429", "500", "cut answer"))) as server:
+            kills += run_with_kills(work, products, server, rng)
+        assert pipeline.contents(work / "dataset") == undisturbed
+        assert server.answered == billed  # each answer was made, and billed, exactly once
+        assert spent_on_disk(work) <= spent_on_disk(tmp_path / "undisturbed") + 8 * most_for_one()
+
+
+def run_with_kills(work: Path, products: Path, server: Server, rng: random.Random) -> int:
+    """All steps, killed every 5 to 60 calls; returns how often. What is on disk is never asked again."""
+    kills = 0
+    for command in pipeline.steps(work, products, server.url):
+        while True:
+            known, headers = answers_on_disk(work), len(server.headers)
+            with pytest.MonkeyPatch.context() as patch:
+                killer = Killer(patch)
+                killer.at, killer.after = rng.randint(5, 60), rng.random() < 0.5
+                try:
+                    pipeline.run(command)
+                    done = True
+                except Stopped:
+                    kills, done = kills + 1, False
+            asked = {header["idempotency-key"].partition("-")[0] for header in server.headers[headers:]}
+            assert not asked & known
+            if done or (command[0] == "publish" and (work / "dataset").exists()):
+                break
+    return kills
+
+
+def answers_on_disk(work: Path) -> set[str]:
+    """Ids of the questions whose answers a killed process has left."""
+    if not (work / workdir.ANSWERS_FILE).exists():
+        return set()
+    lines = (work / workdir.ANSWERS_FILE).read_text().splitlines(keepends=True)
+    return {entry["answer"] for line in lines if line.endswith("\n") and "answer" in (entry := json.loads(line))}
+
+
+def spent_on_disk(work: Path) -> float:
+    return json.loads((work / workdir.DESCRIBE_REPORT).read_text())["spent"]
+
+
+def most_for_one() -> float:
+    """The most that one question, whose fate a kill has hidden, may be taken to have cost."""
+    return (1000 * 1 + read_prompts().max_tokens * 4) / 1e6
+
+
+def test_a_killed_process_leaves_nothing_that_a_new_one_minds(products, tmp_path, monkeypatch):
+    """kill -9 of the real command while it describes, a few times."""
+    monkeypatch.setenv("OPENAI_API_KEY", pipeline.KEY)
+    work = tmp_path / "corpus"
+    pipeline.run(pipeline.collect(work, products), pipeline.clean(work))
+    shutil.copytree(work, tmp_path / "undisturbed")
+    assert kill_while_describing(work, tmp_path / "undisturbed", kills=2, seed=0) == 2
+
+
+def kill_while_describing(work: Path, undisturbed: Path, kills: int, seed: int) -> int:
+    """Describe in processes that are killed after some answers; checks the captions and that no answer on disk is asked
+    for again. Returns how many were killed."""
+    rng, killed = random.Random(seed), 0
+    with running(Server(delay=0.05)) as server:
+        patient = ["--timeout=5", "--concurrency=2"]
+        command = pipeline.describe(work, server.url, *patient)
+        while True:
+            known, headers = answers_on_disk(work), len(server.headers)
+            process = subprocess.Popen(
+                [sys.executable, "tools/build_corpus.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, text=True, env=os.environ | {"OPENAI_API_KEY": pipeline.KEY},
+            )  # fmt: skip
+            wanted = len(known) + rng.randint(1, 6)
+            while killed < kills and process.poll() is None and len(answers_on_disk(work)) < wanted:
+                time.sleep(0.005)
+            if killed < kills and process.poll() is None:
+                process.kill()
+                killed += 1
+            told = process.communicate(timeout=60)[1]
+            assert process.returncode in (0, -signal.SIGKILL), told
+            asked = {header["idempotency-key"].partition("-")[0] for header in server.headers[headers:]}
+            assert not asked & known
+            if process.returncode == 0:
+                break
+        assert set(server.answered.values()) == {1}
+        pipeline.run(pipeline.describe(undisturbed, server.url, *patient))
+    assert (work / workdir.CAPTIONS_FILE).read_bytes() == (undisturbed / workdir.CAPTIONS_FILE).read_bytes()
+    return killed

@@ -73,14 +73,14 @@ def collect_from_folder(
     not true of them. Raises InputError where there are no images.
     """
     chosen, passed_over = _images_of(source)
-    missing = {name: paths for name, paths in chosen.items() if not _target(workdir, name).is_dir()}
+    missing = {name: images for name, images in chosen.items() if not _target(workdir, name).is_dir()}
 
     def one_by_one() -> Iterator[str]:
-        for name, paths in missing.items():
+        for name, images in missing.items():
             with _Aside(workdir, name) as folder:
-                for path in paths:
-                    shutil.copyfile(source / path, folder.path / _flat(path, name))
-                folder.keep({"file": _flat(path, name), "url": path} for path in paths)
+                for path, file in images:
+                    shutil.copyfile(source / path, folder.path / file)
+                folder.keep({"file": file, "url": path} for path, file in images)
             yield name
 
     for _ in watch(one_by_one(), len(missing)):
@@ -94,31 +94,33 @@ def collected(workdir: Path) -> tuple[int, int]:
     return len(folders), sum(len(files.read_lines(path / files.SOURCES_FILE, "collect")) for path in folders)
 
 
-def _images_of(source: Path) -> tuple[dict[str, list[str]], int]:
-    """Category folder's name to the images to copy, relative to the source; and how many others there are."""
+def _images_of(source: Path) -> tuple[dict[str, list[tuple[str, str]]], int]:
+    """Category folder's name to the images to copy, (path below the source, new file name); and how many others there
+    are. bolt/train/good/000.png is train_good_000.png in the folder bolt."""
     tree = Tree(source)
     if not tree.root.is_dir():
         raise InputError(f"no such folder: {source}; --folder names one that holds <category>/*.jpg")
-    chosen: dict[str, list[str]] = {}
+    chosen: dict[str, list[tuple[str, str]]] = {}
     passed_over = 0
     if folder_layouts.is_category(tree, "") or any(folder_layouts.is_category(tree, one) for one in tree.folders()):
         for entry in folder_layouts.read(tree):
             if entry.defect is None:
-                chosen.setdefault(folder_of(entry.category), []).append(entry.image)
+                inside = entry.key.removeprefix(f"{entry.category}/").replace("/", "_")
+                chosen.setdefault(folder_of(entry.category), []).append((entry.image, inside))
             else:
                 passed_over += 1
     else:
         for category in tree.folders():
-            if images := tree.images(category):
-                chosen[folder_of(category)] = [join(category, image) for image in images]
+            for image in tree.images(category):
+                chosen.setdefault(folder_of(category), []).append((join(category, image), image))
     if not chosen:
         raise InputError(f"no images in {source}; --folder names one that holds <category>/*.jpg or <category>/good")
+    for category, images in chosen.items():
+        first: dict[str, str] = {}
+        for path, file in images:
+            if first.setdefault(file, path) != path:
+                raise InputError(f"{first[file]} and {path} would both be {category}/{file}; rename one in {source}")
     return chosen, passed_over
-
-
-def _flat(path: str, category: str) -> str:
-    """A file name without folders: bolt/train/good/000.png is train_good_000.png in the folder bolt."""
-    return path.removeprefix(f"{category}/").replace("/", "_")
 
 
 def _target(workdir: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ Prices are in currency units per million tokens, as providers list them; 0 for a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from iadgpt_jax.corpus.prompts import Prompts
@@ -31,14 +32,14 @@ def image_tokens(side: int) -> int:
     """At most so many tokens an image of side x side pixels takes: the larger of two common ways to count, patches of
     28 x 28 pixels, and 85 plus 170 for every tile of 512 x 512. A model that takes more is measured by the first
     answer's usage."""
-    patches, tiles = -((-side // 28) ** 2), -((-side // 512) ** 2)
+    patches, tiles = math.ceil(side / 28) ** 2, math.ceil(side / 512) ** 2
     return max(patches, 85 + 170 * tiles)
 
 
 def prompt_tokens(prompts: Prompts) -> int:
     """At most so many tokens a question takes, with its image."""
     longest = max(map(len, prompts.perspectives.values())) + len(prompts.system)
-    return -(-longest // CHARACTERS_PER_TOKEN) + image_tokens(prompts.image_side)
+    return math.ceil(longest / CHARACTERS_PER_TOKEN) + image_tokens(prompts.image_side)
 
 
 def estimate(questions: int, prompts: Prompts, prices: Prices, measured: int = 0) -> float:

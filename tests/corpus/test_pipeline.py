@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -143,6 +144,7 @@ class Killer:
         return counted
 
 
+@pytest.mark.slow
 def test_stopped_at_random_and_started_again_it_ends_with_the_same_bytes(products, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", pipeline.KEY)
     with running(Server(troubles=("", "429", "500", "cut answer"))) as server:
@@ -197,41 +199,97 @@ def most_for_one() -> float:
     return (1000 * 1 + read_prompts().max_tokens * 4) / 1e6
 
 
-def test_a_killed_process_leaves_nothing_that_a_new_one_minds(products, tmp_path, monkeypatch):
-    """kill -9 of the real command while it describes, a few times."""
-    monkeypatch.setenv("OPENAI_API_KEY", pipeline.KEY)
-    work = tmp_path / "corpus"
-    pipeline.run(pipeline.collect(work, products), pipeline.clean(work))
-    shutil.copytree(work, tmp_path / "undisturbed")
-    assert kill_while_describing(work, tmp_path / "undisturbed", kills=2, seed=0) == 2
+@pytest.mark.slow
+def test_a_killed_process_leaves_nothing_that_a_new_one_minds(products, tmp_path):
+    """kill -9 of the real commands, twice while one describes."""
+    assert kill_at_random(products, tmp_path, kills=2, only="describe", seed=0) == 2
 
 
-def kill_while_describing(work: Path, undisturbed: Path, kills: int, seed: int) -> int:
-    """Describe in processes that are killed after some answers; checks the captions and that no answer on disk is asked
-    for again. Returns how many were killed."""
-    rng, killed = random.Random(seed), 0
+@pytest.mark.nightly
+def test_killed_twenty_times_in_all_four_steps_it_ends_with_the_same_bytes(products, tmp_path):
+    assert kill_at_random(products, tmp_path, kills=20, only="", seed=1) == 20
+
+
+def kill_at_random(products: Path, tmp_path: Path, kills: int, only: str, seed: int) -> int:
+    """Run the four commands, killed with SIGKILL at random times, over and over until there were `kills`; compare what
+    comes out with an undisturbed run. only: the step to kill; "": all. No answer on disk is asked for again.
+
+    Returns how many processes were killed."""
+    rng, killed, rounds = random.Random(seed), 0, 0
     with running(Server(delay=0.05)) as server:
-        patient = ["--timeout=5", "--concurrency=2"]
-        command = pipeline.describe(work, server.url, *patient)
-        while True:
-            known, headers = answers_on_disk(work), len(server.headers)
-            process = subprocess.Popen(
-                [sys.executable, "tools/build_corpus.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, text=True, env=os.environ | {"OPENAI_API_KEY": pipeline.KEY},
-            )  # fmt: skip
-            wanted = len(known) + rng.randint(1, 6)
-            while killed < kills and process.poll() is None and len(answers_on_disk(work)) < wanted:
-                time.sleep(0.005)
-            if killed < kills and process.poll() is None:
-                process.kill()
-                killed += 1
-            told = process.communicate(timeout=60)[1]
-            assert process.returncode in (0, -signal.SIGKILL), told
-            asked = {header["idempotency-key"].partition("-")[0] for header in server.headers[headers:]}
-            assert not asked & known
-            if process.returncode == 0:
-                break
-        assert set(server.answered.values()) == {1}
-        pipeline.run(pipeline.describe(undisturbed, server.url, *patient))
-    assert (work / workdir.CAPTIONS_FILE).read_bytes() == (undisturbed / workdir.CAPTIONS_FILE).read_bytes()
+        lasted = {}
+        for command in commands(tmp_path / "undisturbed", products, server):
+            start = time.monotonic()
+            finish(start_process(command))
+            lasted[command[0]] = time.monotonic() - start
+    undisturbed = pipeline.contents(tmp_path / "undisturbed/dataset")
+    while killed < kills:
+        rounds += 1
+        work = tmp_path / f"corpus_{rounds}"
+        with running(Server(delay=0.05)) as server:
+            for command in commands(work, products, server):
+                while True:
+                    known, headers = answers_on_disk(work), len(server.headers)
+                    process = start_process(command)
+                    if killed < kills and only in ("", command[0]):
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            process.wait(rng.uniform(0.5, 1.05) * lasted[command[0]])
+                        killed += process.poll() is None
+                        process.kill()
+                    status = finish(process)
+                    asked = {header["idempotency-key"].partition("-")[0] for header in server.headers[headers:]}
+                    assert not asked & known
+                    if status == 0 or (command[0] == "publish" and is_published(work)):
+                        break
+            assert set(server.answered.values()) == {1}
+        assert pipeline.contents(work / "dataset") == undisturbed
     return killed
+
+
+def commands(work: Path, products: Path, server: Server) -> list[list[str]]:
+    """The four, patient: nothing is late on this server, whatever else the machine does."""
+    made = pipeline.steps(work, products, server.url)
+    made[2] += ["--timeout=20", "--concurrency=2"]
+    return made
+
+
+def start_process(command: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "tools/build_corpus.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"OPENAI_API_KEY": pipeline.KEY},
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> int:
+    """Its status: 0, or that of a killed process; anything else is an error."""
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode in (0, -signal.SIGKILL), told
+    return process.returncode
+
+
+def is_published(work: Path) -> bool:
+    """Whether a publication that was killed had come to its end, but for tidying up."""
+    return (work / "dataset/report.json").exists()
+
+
+def test_real_products_go_through_the_whole_pipeline(shared_dir, tmp_path, server):
+    """Cans and tags as they were photographed, with MVTec-AD and a second copy of one of them beside them."""
+    for category in ("soda_can", "metal_tag"):
+        for path in sorted((shared_dir / "data/real_products" / category / "train/good").iterdir())[:4]:
+            (tmp_path / "shop" / category).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, tmp_path / "shop" / category / path.name)
+    shutil.copyfile(path, tmp_path / "shop/soda_can/copy.jpg")
+    bottle = next((shared_dir / "data/mvtec_part/bottle/test/good").iterdir())
+    shutil.copyfile(bottle, tmp_path / "shop/soda_can" / f"flask{bottle.suffix}")
+    work = tmp_path / "corpus"
+    exclude = f"--exclude={shared_dir / 'data/mvtec_part/bottle/test'}"
+    pipeline.run(
+        pipeline.collect(work, tmp_path / "shop"), pipeline.clean(work, "--least_side=100", "--distance=0", exclude),
+        pipeline.describe(work, server.url), pipeline.publish(work),
+    )  # fmt: skip
+    report = json.loads((work / "dataset/report.json").read_text())
+    left_out = {item["path"].rsplit("/", 1)[-1]: item["why"] for item in report["left_out"]}
+    assert "the pixels of an evaluation image" in left_out[f"flask{bottle.suffix}"]
+    assert "the pixels of collected/metal_tag/" in left_out["copy.jpg"]
+    assert report["records"] == report["captioned"] == 8 - refused(work) == len(PreparedSource(work / "dataset"))
+    assert set(server.answered.values()) == {1}

@@ -80,7 +80,7 @@ class Endpoint:
 
     def __init__(self, model: str, url: str | None, key_variable: str, timeout: float):
         self._openai = optional("openai", "openai")
-        self._key = os.environ.get(key_variable, "")
+        self._key = os.environ.get(key_variable, "").strip()
         if not self._key:
             raise InputError(
                 f"the environment variable {key_variable} is not set; put the endpoint's key there (any word, for a "

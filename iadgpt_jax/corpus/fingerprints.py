@@ -22,6 +22,7 @@ from iadgpt_jax.errors import InputError
 
 BITS = 64
 THREADS = 4
+_PHASH_SIDE = 32  # of the grey picture that phash makes first
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,19 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
 
 
 def perceptual_hash(image: np.ndarray) -> int:
-    """64 bits of a photograph uint8[H, W, 3]. Raises InputError where ImageHash is not installed."""
+    """64 bits of a photograph uint8[H, W, 3] or a grey one uint8[H, W]. Raises InputError without ImageHash."""
     bits = optional("imagehash", "ImageHash").phash(Image.fromarray(image)).hash
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 def all_orientations(image: np.ndarray) -> list[int]:
-    """The perceptual hashes of a photograph uint8[H, W, 3], turned by quarters and mirrored: eight."""
-    return [perceptual_hash(np.rot90(one, turns)) for one in (image, image[:, ::-1]) for turns in range(4)]
+    """The perceptual hashes of a photograph uint8[H, W, 3], turned by quarters and mirrored: eight, its own first.
+
+    What is turned is the small grey picture that the hash is made from, so rounding may flip a bit of the others.
+    """
+    grey = Image.fromarray(image).convert("L").resize((_PHASH_SIDE, _PHASH_SIDE), Image.Resampling.LANCZOS)
+    small = np.asarray(grey)
+    return [perceptual_hash(np.rot90(one, turns)) for one in (small, small[:, ::-1]) for turns in range(4)]
 
 
 class Fingerprints:

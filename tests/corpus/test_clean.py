@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from iadgpt_jax.corpus import fingerprints, workdir
 from iadgpt_jax.corpus.clean import Limits, clean
 from iadgpt_jax.corpus.collect import collect_from_folder
-from iadgpt_jax.corpus.fingerprints import Alike, perceptual_hash
+from iadgpt_jax.corpus.fingerprints import Alike, all_orientations, perceptual_hash
 from iadgpt_jax.data.sources.prepare import Request, prepare
 from iadgpt_jax.errors import InputError
 from tests.corpus import pipeline
@@ -106,6 +106,15 @@ def test_a_perceptual_hash_is_that_of_the_library(tmp_path):
 
     image = pipeline.picture(tmp_path / "a.png", 5)
     assert f"{perceptual_hash(image):016x}" == str(imagehash.phash(Image.fromarray(image)))
+
+
+def test_all_orientations_are_the_hashes_of_the_turned_and_mirrored_image(tmp_path):
+    image = pipeline.picture(tmp_path / "a.png", 5, side=200)[:150]
+    ours = all_orientations(image)
+    turned = [np.rot90(one, turns) for one in (image, image[:, ::-1]) for turns in range(4)]
+    assert ours[0] == perceptual_hash(image) and len(set(ours)) == 8
+    for one, whole in zip(ours, turned, strict=True):
+        assert bin(one ^ perceptual_hash(whole)).count("1") <= 2
 
 
 def test_faults_of_the_input_are_one_line(products, tmp_path):

@@ -42,5 +42,5 @@ def read_prompts(version: str = LATEST) -> Prompts:
     if version not in versions():
         raise InputError(f"no prompts {version}; there are {', '.join(versions())}")
     made = Prompts(**json.loads((FOLDER / f"{version}.json").read_text(encoding="utf-8")))
-    assert made.version == version and len(made.perspectives) == CAPTIONS
+    assert made.version == version and len(made.perspectives) == CAPTIONS, f"prompts {version} are not whole"
     return made

@@ -211,7 +211,7 @@ def test_killed_twenty_times_in_all_four_steps_it_ends_with_the_same_bytes(produ
 
 def kill_processes(products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int) -> Counter[str]:
     """The four commands over and over, with SIGKILL a random while after the first sign of work, until there were
-    `kills`. What comes out is that of an undisturbed run; no answer on disk is asked for again, and none is billed twice.
+    `kills`. What comes out is that of an undisturbed run; no answer on disk is asked for again, none is billed twice.
 
     Returns how often each step was killed."""
     monkeypatch.setenv("OPENAI_API_KEY", pipeline.KEY)

@@ -6,7 +6,7 @@ import ml_collections
 from configs.common import common, filled, flat, from_scratch, laned, mixture, rate_for
 from configs.slices import on_slice
 
-VIT = r"^vision/(groups|patch_embed|block_)"  # gates, merger and decoder train
+VIT = r"^vision/(?!fusion/|merger/)"  # whatever the tower's blocks are called; gates, merger and decoder train
 
 
 def get_config(name: str = "tiny") -> ml_collections.ConfigDict:

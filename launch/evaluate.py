@@ -24,7 +24,7 @@ from absl import logging
 
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
-from iadgpt_jax.data.sources import DATASETS, open_source
+from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.progress import progress
 
@@ -98,7 +98,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="DIR", help="a training workdir, a step of it, or a Hugging Face folder")
-    add("--dataset", required=True, metavar="NAME", help=DATASETS)
+    add("--dataset", required=True, metavar="NAME", help=SPECIFICATIONS)
     add("--shots", default="1,2,4", help="numbers of references, comma-separated (default: %(default)s)")
     add("--seeds", type=int, default=5, help="reference draws (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the draws, and of procedural products (default: %(default)s)")

@@ -12,7 +12,7 @@ PROCEDURAL = "procedural"
 PROCEDURAL_SPLITS = ("train", "held_out")
 # What procedural:held_out holds unless told otherwise: good ones enough for references and queries of their own.
 HELD_OUT = {"categories": 32, "normal": 20, "defective": 12}
-DATASETS = "procedural:held_out, a folder that tools/prepare_data.py wrote, or one in MVTec layout"
+SPECIFICATIONS = "procedural:held_out, a folder that tools/prepare_data.py wrote, or one in MVTec layout"
 
 
 def open_source(

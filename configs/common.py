@@ -23,6 +23,7 @@ from ml_collections import config_dict
 from iadgpt_jax.data.tasks.table import TASKS, default_options
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import preset
+from iadgpt_jax.models.vision_towers import TOWER, TOWERS
 
 TEXT = 36  # slots of text to an image, about: what a flat row's slots are scaled by where images are larger
 
@@ -124,15 +125,20 @@ def parsed(name: str) -> tuple[str, str, str]:
     return size, recipe, where
 
 
-def options_of(config) -> ml_collections.ConfigDict:
-    """Every value of a model's configuration as a key of its own, not set, but for its name and its special tokens."""
+def options_of(*configs) -> ml_collections.ConfigDict:
+    """Every value of a model's configuration as a key of its own, not set, but for its name and its special tokens. Of
+    vision, those of every tower, and which tower it is."""
     options = ml_collections.ConfigDict()
-    for one in dataclasses.fields(config):
-        value = getattr(config, one.name)
-        if one.name in ("name", "tokens"):
+    fields = [(one.name, getattr(config, one.name)) for config in configs for one in dataclasses.fields(config)]
+    for name, value in fields:
+        if name in ("name", "tokens") or name in options:
             continue
-        nested = dataclasses.is_dataclass(value)
-        options[one.name] = options_of(value) if nested else config_dict.placeholder(type(value))
+        if type(value) in TOWERS.values():
+            options[name] = options_of(value, *(tower() for tower in TOWERS.values()))
+            options[name][TOWER] = config_dict.placeholder(str)
+        else:
+            nested = dataclasses.is_dataclass(value)
+            options[name] = options_of(value) if nested else config_dict.placeholder(type(value))
     return options
 
 

@@ -96,6 +96,8 @@ class ModelEntry:
 
     config: the class of its configurations; presets: named ones. module: (config, dtype, remat, kernels, unroll) -> the
     flax module. boxed_params: (config, key) -> fresh float32 parameters, each boxed with its logical axes.
+    neutral: regular expression over paths: parameters that weights to start from may lack, because fresh ones change
+    nothing of what the model computes.
     Training: objective: (module, lanes, the stage's configuration) -> a Loss of train/step.py; check(stage) refuses a
     stage it cannot serve with an InputError; record(stage) -> what a checkpoint must say of it.
     Inference: decode: makes answers token by token, with the functions of iadgpt/decode.py.
@@ -105,6 +107,7 @@ class ModelEntry:
     presets: Mapping[str, ModelConfig]
     module: Callable[..., nn.Module]
     boxed_params: Callable[[Any, jax.Array], Any]
+    neutral: str
     objective: Callable[..., Any]
     check: Callable[[Any], None]
     record: Callable[[Any], dict]

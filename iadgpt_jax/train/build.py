@@ -19,7 +19,7 @@ from iadgpt_jax.models.registry import float_dtype, init_params, logical_axes, m
 from iadgpt_jax.models.rows import Rows
 from iadgpt_jax.sharding import ShardingRules, abstract_arrays, replicated, rows_sharding
 from iadgpt_jax.tpu_options import compiler_options
-from iadgpt_jax.train.optimizer import make_optimizer, schedule
+from iadgpt_jax.train.optimizer import make_optimizer, merge_params, schedule
 from iadgpt_jax.train.state import TrainState, create, state_shardings
 from iadgpt_jax.train.step import Loss, make_train_step, reporting
 
@@ -42,7 +42,8 @@ class Training:
 def build_training(
     config, model_config: ModelConfig, mesh: Mesh, rules: ShardingRules, params: Any | None = None
 ) -> Training:
-    """The stage that `config` (configs/common.py) describes. params: what it starts from, if it is known already.
+    """The stage that `config` (configs/common.py) describes. params: what it starts from, if it is known already; what
+    the model has besides begins fresh.
 
     Raises:
       InputError: a value of the configuration that makes no sense.
@@ -58,8 +59,9 @@ def build_training(
     )
 
     def fresh(params: Any | None) -> TrainState:
-        params = init_params(model_config, jax.random.key(config.seed)) if params is None else params
-        return create(params, config.frozen, optimizer)
+        started = init_params(model_config, jax.random.key(config.seed))  # compiled, only what `params` lacks is made
+        started = merge_params(started, params) if params is not None else started
+        return create(started, config.frozen, optimizer)
 
     shapes = jax.eval_shape(fresh, params)
     shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,11 +11,13 @@ import jax
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
-from iadgpt_jax.models.registry import init_params
+from iadgpt_jax.models.registry import init_params, model_of
+from iadgpt_jax.models.vision_towers import TOWER, as_tower
 
 
 def with_options(config: Any, options: Mapping) -> Any:
-    """A model's configuration with the values that config.model sets; those that are None stay.
+    """A model's configuration with the values that config.model sets; those that are None stay. `vision.tower` is
+    another vision tower, which keeps the sizes that it has in common with the old one (models/vision_towers.py).
 
     Raises:
       InputError: the values do not go together, or the model has no such key.
@@ -24,7 +27,9 @@ def with_options(config: Any, options: Mapping) -> Any:
     for name, value in options.items():
         if _nested(value):
             if name in known and dict(_given(value)):
-                changes[name] = with_options(getattr(config, name), value)
+                old, inner = getattr(config, name), dict(value.items())
+                tower = inner.pop(TOWER, None)
+                changes[name] = with_options(as_tower(old, tower) if tower else old, inner)
         elif value is not None:
             if name not in known:
                 raise InputError(f"config.model sets {name}, which this model does not have: it has {', '.join(known)}")
@@ -33,7 +38,8 @@ def with_options(config: Any, options: Mapping) -> Any:
 
 
 def started(config: ModelConfig, options: Mapping, start: str) -> ModelConfig:
-    """The configuration of weights that `start` holds, with options under which they can be used.
+    """The configuration of weights that `start` holds, with options under which they can be used. Of what only the
+    options bring, the model's neutral parameters (models/protocols.py) begin fresh (train/build.py).
 
     Raises:
       InputError: with the options the model has other weights.
@@ -43,6 +49,8 @@ def started(config: ModelConfig, options: Mapping, start: str) -> ModelConfig:
         return config
     before, after = _shapes(config), _shapes(changed)
     for path in sorted(before.keys() | after.keys()):
+        if path not in before and re.search(model_of(config).neutral, path):
+            continue
         if before.get(path) != after.get(path):
             raise InputError(
                 f"{named(options)} does not go with {start}: its {path} is {_size(before.get(path))}, and would be "

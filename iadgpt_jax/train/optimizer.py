@@ -46,6 +46,11 @@ def join_params(trained, frozen):
     return traverse_util.unflatten_dict({**trained, **frozen}, sep="/")
 
 
+def merge_params(params, known):
+    """The parameter tree `params` with the leaves that `known` has in place of its own."""
+    return traverse_util.unflatten_dict({**traverse_util.flatten_dict(params), **traverse_util.flatten_dict(known)})
+
+
 def schedule(peak: float, steps: int, warmup: int, floor: float) -> optax.Schedule:
     """Linear warm-up to `peak`, then a cosine down to floor · peak at `steps`."""
     warmup = min(warmup, max(steps - 1, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 
 import flax.linen as nn
@@ -11,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.common import options_of
 from configs.stage1 import get_config
+from configs.stage3 import VIT
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
@@ -21,9 +24,10 @@ from iadgpt_jax.models import registry, vision_towers
 from iadgpt_jax.models.iadgpt.config import ModelConfig
 from iadgpt_jax.models.iadgpt.entry import ENTRY
 from iadgpt_jax.models.layers import Projections
-from iadgpt_jax.models.registry import config_from_dict, config_to_dict, make_module, model_of, preset
+from iadgpt_jax.models.registry import config_from_dict, config_to_dict, init_params, make_module, model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh
 from iadgpt_jax.train.build import abstract_rows, build_training
+from iadgpt_jax.train.model_options import with_options
 from tests.convert.checkpoints import leaf_shapes
 from tests.small_iadgpt import BUDGET, QUICK, inspection, lively_params, small_config, small_encoder
 
@@ -32,9 +36,10 @@ SHAPE = RowShape(slots=192, images=5, patches=BUDGET, maps=2, keyword_rows=8, ta
 
 @dataclass(frozen=True)
 class Flat:
-    """A vision tower of one matrix over a merged token's pixels, without windows or levels."""
+    """A vision tower of one matrix over patches, without windows or levels."""
 
-    out: int
+    out: int = 8
+    colours: int = 3
     patch: int = 14
     merge: int = 2
     window: int = 28
@@ -51,10 +56,10 @@ class Flat:
         return FlatTower(self.out, dtype, project)
 
     def hub_names(self):
-        yield "visual.flat.weight", "vision/flat/kernel", (), "out pixels -> pixels out"
+        yield "visual.flat.weight", "vision/patch_embed", (), "out pixels -> pixels out"
 
     def axis_sizes(self):
-        return {"pixels": 4 * self.patch_values, "out": self.out}
+        return {"pixels": self.patch_values, "out": self.out}
 
     def flops(self, images, patches):
         parts = ("patch_embedding", "vision_window_attention", "vision_full_attention", "merger")
@@ -68,8 +73,9 @@ class FlatTower(nn.Module):
 
     @nn.compact
     def __call__(self, patches, grid):
-        pixels = patches.reshape(len(patches), -1, 4 * patches.shape[-1]).astype(self.dtype) / 255
-        tokens = self.project((self.out,), (None, "vision"), name="flat")(pixels)
+        start = nn.with_logical_partitioning(self.project.initializer(patches.shape[-1]), (None, "vision"))
+        matrix = self.param("patch_embed", start, (patches.shape[-1], self.out)).astype(self.dtype)
+        tokens = (patches.astype(self.dtype) / 255 @ matrix).reshape(len(patches), -1, 4, self.out).mean(axis=2)
         return tokens, jnp.arange(tokens.shape[1]) < grid.prod(axis=-1)[:, None]
 
 
@@ -83,12 +89,32 @@ def test_another_vision_tower_is_a_line_in_a_table(flat):
     """It survives a checkpoint's JSON, packs, runs, is counted and converted."""
     assert config_from_dict(json.loads(json.dumps(config_to_dict(flat)))) == flat
     params = lively_params(flat)
-    assert leaf_shapes(flat)["vision/flat/kernel"] == params["vision"]["flat"]["kernel"].shape == (2352, 32)
+    assert leaf_shapes(flat)["vision/patch_embed"] == params["vision"]["patch_embed"].shape == (588, 32)
     rows = pack([Encoder(flat, tiny_tokenizer())(inspection(0))], 1, SHAPE, flat.vision).rows
     run = jax.jit(lambda rows: make_module(flat).apply({"params": params}, rows).hidden, compiler_options=QUICK)
     hidden, other = run(rows), run(rows._replace(patches=255 - rows.patches))
     assert np.isfinite(hidden).all() and np.abs(hidden - other).max() > 1e-3, "it sees the images"
     assert step_flops(flat, SHAPE, 1, maps=False) > 0
+
+
+def test_a_configuration_chooses_the_tower_and_its_own_sizes(flat):
+    """It keeps the width that the decoder wants, and has a key for what only it has."""
+    options = options_of(small_config())
+    options.lock()
+    options.taps, options.vision.tower, options.vision.colours = False, "flat", 1
+    assert with_options(small_config(), options) == replace(flat, vision=Flat(out=32, colours=1))
+
+
+def test_the_start_from_random_weights_gives_a_tower_without_time_the_whole_filters(flat):
+    """Qwen's patch embedding has two slices in time, whose sum is what a tower of one slice gets."""
+    ours, qwens = (init_params(config, jax.random.key(0))["vision"]["patch_embed"] for config in (flat, small_config()))
+    assert ours.shape == (588, 32) and (ours == qwens.sum(axis=0)).all() and np.ptp(ours) > 0.1
+
+
+def test_stage_3_freezes_whatever_a_tower_calls_its_blocks(flat):
+    assert [path for path in leaf_shapes(flat) if re.search(VIT, path)] == ["vision/patch_embed"]
+    frozen = {path.split("/")[1] for path in leaf_shapes(small_config()) if re.search(VIT, path)}
+    assert frozen == {"patch_embed", "groups"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from iadgpt_jax.models.vision_towers import tower_from_dict, tower_to_dict
 if TYPE_CHECKING:
     from iadgpt_jax.models.layers import Projections
 
+NEUTRAL = "^vision/fusion/gates$"  # weights to start from may lack them: they begin at 0 and then change nothing
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -10,6 +10,7 @@ ENTRY = ModelEntry(
     presets=config.PRESETS,
     module=IADGPT,
     boxed_params=boxed_params,
+    neutral=config.NEUTRAL,
     objective=objective.objective,
     check=objective.check,
     record=objective.record,

@@ -58,11 +58,15 @@ def build_training(
         rate, **{k: config.optimizer[k] for k in ("kind", "b1", "b2", "weight_decay", "clip", "moments", "groups")}
     )
 
-    def fresh(params: Any | None) -> TrainState:
-        started = init_params(model_config, jax.random.key(config.seed))  # compiled, only what `params` lacks is made
-        started = merge_params(started, params) if params is not None else started
-        return create(started, config.frozen, optimizer)
+    def init() -> Any:
+        return init_params(model_config, jax.random.key(config.seed))
 
+    def fresh(params: Any | None) -> TrainState:
+        if jax.tree.structure(params) != whole:
+            params = merge_params(init(), params or {})  # compiled, only what `params` lacks is made
+        return create(params, config.frozen, optimizer)
+
+    whole = jax.tree.structure(jax.eval_shape(init))
     shapes = jax.eval_shape(fresh, params)
     shardings = state_shardings(mesh, rules, logical_axes(model_config), shapes)
     batch = rows_sharding(mesh, rules)

@@ -10,12 +10,15 @@ import numpy as np
 AREA = (0.02, 0.15)  # of the image
 ASPECT = (0.3, 3.3)
 CHANGED = 0.06  # of full range, the largest channel difference that still counts as equal
+TRIES = 8
 
 
-def cutpaste(image: np.ndarray, rng: np.random.Generator, tries: int = 8) -> tuple[np.ndarray, np.ndarray] | None:
+def cutpaste(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
     """uint8[H, W, 3] -> (image with one pasted patch, mask uint8[H, W]), or None if no try changed enough to see."""
     height, width = image.shape[:2]
-    for _ in range(tries):
+    if min(height, width) < 3:  # no room for a patch of two pixels and another place
+        return None
+    for _ in range(TRIES):
         area = rng.uniform(*AREA) * height * width
         ratio = np.exp(rng.uniform(np.log(ASPECT[0]), np.log(ASPECT[1])))
         h = int(np.clip(np.sqrt(area * ratio), 2, height - 1))

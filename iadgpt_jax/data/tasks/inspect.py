@@ -23,6 +23,7 @@ class Inspect(CategoryTask):
 
     queries: blocks that ask whether something is wrong; reasons: that ask what; more: up to so many further queries
     where a row has room for them. ratios: the compression ratios r of the references, as likely each.
+    synthetic_kinds: reasons call a synthetic defect what it is ("misplaced patch"), not just a defect.
     """
 
     name: ClassVar[str] = "inspect"
@@ -30,7 +31,8 @@ class Inspect(CategoryTask):
     def __init__(
         self, source: TaskSource, augmentation: Augmentation = NO_AUGMENTATION, *, shots: Sequence[int] = (1, 2, 4),
         queries: int = 6, reasons: int = 1, more: int = 0, ratios: Sequence[float] = (1.0, 0.2),
-        synthetic: float = 0.1, visits: int = 8,
+        synthetic: float = 0.1, synthesizers: Sequence[str] = ("cutpaste",), synthetic_kinds: bool = False,
+        visits: int = 8,
     ):  # fmt: skip
         check_option(Inspect, "shots", shots, len(shots) > 0 and min(shots) >= 1, "numbers of references, as (1, 2, 4)")
         check_option(
@@ -39,7 +41,10 @@ class Inspect(CategoryTask):
         check_option(Inspect, "queries", queries, queries >= 0 and queries + reasons >= 1, "1 or more, or some reasons")
         check_option(Inspect, "reasons", reasons, reasons >= 0, "0 or more")
         check_option(Inspect, "more", more, more >= 0, "0 or more")
-        super().__init__(source, augmentation, least_good=min(shots) + 1, synthetic=synthetic, visits=visits)
+        super().__init__(
+            source, augmentation, least_good=min(shots) + 1, synthetic=synthetic, synthesizers=synthesizers,
+            synthetic_kinds=synthetic_kinds, visits=visits,
+        )  # fmt: skip
         self.shots, self.ratios = tuple(shots), tuple(ratios)
         self.queries, self.reasons, self.more = queries, reasons, more
 

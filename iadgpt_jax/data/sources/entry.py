@@ -54,7 +54,7 @@ class Entry:
         """The record of this entry, whose verdict is known. masked: whether there is a usable mask."""
         defective = None if self.defect == "" else self.defect is not None
         return Record(
-            self.category, self.split, defective, self.viewpoint, self.kind, masked, bool(self.captions),
+            self.category, self.split, defective, self.viewpoint, self.kind, masked, any(self.captions),
             len(self.exchanges),
         )  # fmt: skip
 

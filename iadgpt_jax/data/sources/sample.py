@@ -25,7 +25,7 @@ class Record:
     viewpoint: str = ""  # the camera's place; one product's references and queries share it; "": there is only one
     kind: str = ""  # of defect, as a noun phrase; "" on good parts and where nobody said
     masked: bool = True  # whether the mask is known; False: defective, but nobody drew where
-    captioned: bool = False  # whether the sample has its three captions
+    captioned: bool = False  # whether the sample has captions, one at least
     exchanges: int = 0  # questions with answers that come with the image (instruction data)
 
 
@@ -61,7 +61,7 @@ class Sample:
     category: str
     split: str
     key: str  # unique and stable: the name a protocol file may cite
-    captions: tuple[str, ...] = ()  # (shape, material and structure, surface), or nothing
+    captions: tuple[str, ...] = ()  # (shape, material and structure, surface), "" where one is not known; or nothing
     defect: Defect | None = None
     viewpoint: str = ""
     more_images: tuple[np.ndarray, ...] = ()  # uint8[H, W, 3] each: what a conversation shows after `image`

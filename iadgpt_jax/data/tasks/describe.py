@@ -1,4 +1,4 @@
-"""Stage 1: describe a product. Three descriptions share one image (paper: shape, material and structure, surface)."""
+"""Stage 1: describe a product. Up to three descriptions share one image: shape, material and structure, surface."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from iadgpt_jax.errors import InputError
 
 
 class Describe:
-    """One instance per good image that has captions. Captions say what the product is like; of a defective one they may
-    not be true.
+    """One instance per good image with captions, which asks for those it has: an empty one is not known. Captions say
+    what the product is like; of a defective one they may not be true.
 
     Captions name colours and places, so no augmentation applies. `source.say` gets one line where images lack captions.
 
@@ -35,8 +35,8 @@ class Describe:
         self.captioned = [index for index in good if source.records[index].captioned]
         if not self.captioned:
             raise InputError(
-                f"source {source.name} has no captions to learn to describe from: use the procedural source, or leave "
-                "the task out with --config.mixture.describe.weight=0"
+                f"source {source.name} has no captions to learn to describe from: add words.jsonl (docs/data.md), use "
+                "the procedural source, or leave the task out with --config.mixture.describe.weight=0"
             )
         if lacking := len(good) - len(self.captioned):
             source.say(
@@ -52,5 +52,6 @@ class Describe:
         blocks = tuple(
             Block((Turn(question, caption),), sees=1)
             for question, caption in zip(DESCRIBE, sample.captions, strict=True)
+            if caption.strip()
         )
         return Instance(self.name, blocks, (sample.image,), notes={"key": sample.key})

@@ -7,9 +7,13 @@ import dataclasses
 import pytest
 
 from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.sources.folder import FolderSource
+from iadgpt_jax.data.sources.prepared import PreparedSource
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.errors import InputError
 from tests.data.numbered import Numbered, instances, is_defective
+from tests.data.photographs import draw_dataset
+from tools import prepare_data
 
 
 def describe(source, **options):
@@ -58,6 +62,61 @@ def test_an_image_without_captions_is_left_out():
     assert said == ["2 of 4 good images of source numbered have no captions: task describe leaves them out"]
 
 
+class Captioned(Numbered):
+    """Captions as given for each index; where there are none, none."""
+
+    def __init__(self, captions: dict, **options):
+        super().__init__(**options)
+        self.captions = captions
+        self.records = tuple(
+            dataclasses.replace(record, captioned=any(captions.get(index, ())))
+            for index, record in enumerate(self.records)
+        )
+
+    def __getitem__(self, index):
+        return dataclasses.replace(super().__getitem__(index), captions=self.captions.get(index, ()))
+
+
 def test_descriptions_need_captions():
-    with pytest.raises(InputError, match="no captions.*procedural"):
-        describe(PartlyCaptioned(set()))
+    with pytest.raises(InputError, match="no captions.*words.jsonl.*procedural"):
+        describe(Captioned({}))
+
+
+def test_an_image_without_one_of_the_three_is_described_by_the_others():
+    task = describe(Captioned({0: ("A disc.", "", "Smooth.")}, categories=1))
+    (instance,) = instances(task, 1)
+    asked = [(block.turns[0].question, block.turns[0].answer) for block in instance.blocks]
+    assert asked == [(prompts.DESCRIBE[0], "A disc."), (prompts.DESCRIBE[2], "Smooth.")]
+
+
+def test_images_without_captions_are_left_out_and_counted():
+    said = []
+    task = describe(
+        Captioned({1: ("A disc.", "Steel.", "Smooth."), 2: ("", "", "")}, categories=1, good=3), say=said.append
+    )
+    assert [instance.notes["key"] for instance in instances(task, len(task))] == ["1"]
+    assert said == ["2 of 3 good images of source numbered have no captions: task describe leaves them out"]
+
+
+WORDS = """\
+{"key": "bolt", "captions": ["A bolt.", "Of steel.", "Grey."]}
+{"key": "bolt/train/good/000.png", "captions": ["A long bolt.", "", "Grey."]}
+"""
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["folder", "prepared"])
+def test_captions_beside_a_folder_reach_the_task(tmp_path, prepared):
+    root = draw_dataset(tmp_path / "parts")
+    (root / "words.jsonl").write_text(WORDS)
+    source = FolderSource(root, side=28)
+    if prepared:
+        prepare_data.main(["--dataset=folder", f"--source={root}", f"--out={tmp_path / 'out'}", "--processes=1"])
+        source = PreparedSource(tmp_path / "out", side=28)
+    task = describe(source, say=lambda line: None)
+    told = {
+        instance.notes["key"]: [block.turns[0].answer for block in instance.blocks]
+        for instance in instances(task, len(task))
+    }
+    assert told.pop("bolt/train/good/000.png") == ["A long bolt.", "Grey."]
+    assert told and all(key.startswith("bolt/") for key in told), "nuts have no captions"
+    assert set(map(tuple, told.values())) == {("A bolt.", "Of steel.", "Grey.")}

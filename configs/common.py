@@ -25,6 +25,9 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import preset
 from iadgpt_jax.models.vision_towers import TOWER, TOWERS
 
+# Options of tasks at full size. Their defaults are for training from scratch, where words come hard.
+FULL_SIZE = {"phrasings": 5, "synthesizers": ("cutpaste", "nsa"), "synthetic_kinds": True}
+
 TEXT = 36  # slots of text to an image, about: what a flat row's slots are scaled by where images are larger
 
 
@@ -146,7 +149,10 @@ def mixture(c: ml_collections.ConfigDict, **shares: float) -> None:
     """c.mixture: each task's share of all questions (their sum need not be 1), and every option it has. Tasks that the
     stage does not teach stand there with a share of 0."""
     for name in (*shares, *(name for name in TASKS if name not in shares)):
-        c.mixture[name] = {"weight": float(shares.get(name, 0.0)), **default_options(name)}
+        options = default_options(name)
+        if c.size in ("3b", "7b"):
+            options |= {option: value for option, value in FULL_SIZE.items() if option in options}
+        c.mixture[name] = {"weight": float(shares.get(name, 0.0)), **options}
 
 
 def from_scratch(c: ml_collections.ConfigDict) -> None:

@@ -25,7 +25,8 @@ def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
         c.rows, c.instances = 8, 9
         laned(c, 104, (6, 40), (1, 64))
         return c
-    # 700 k questions of its own, and 80 % of stage 2's own 800 k.
+    # 700 k questions of its own, and 80 % of stage 2's own 800 k. Reasoning from instruction data has no share until a
+    # source with conversations is configured (docs/data.md).
     mixture(c, inspect=0.52, pair_difference=0.2, odd_one_out=0.14, irregular_region=0.14)
     c.mixture.inspect.update(queries=2, reasons=1, more=12)
     c.mixture.pair_difference.update(pairs=1, more=6)

@@ -195,7 +195,7 @@ class Encoder:
         for index, turn in enumerate(turns):
             if index:
                 lead = CLOSING + opening("user")
-            text = lead + turn.question + TO_ANSWER
+            text = lead + self.tokenizer.plain(turn.question) + TO_ANSWER
             if index == 0 and detection is not None:
                 keyword_rows = self._keyword_rows(text, len(segment))
             position = self._text(segment, text, position)
@@ -203,7 +203,7 @@ class Encoder:
                 answer = len(segment) - 1
             if turn.answer is None:
                 break
-            ids = [*self.tokenizer.encode(turn.answer), self.config.tokens.chat_end]
+            ids = [*self.tokenizer.encode(self.tokenizer.plain(turn.answer)), self.config.tokens.chat_end]
             targets += [(len(segment) - 1 + offset, token) for offset, token in enumerate(ids)]
             # The closing token is laid down with the text that follows it, if any does.
             position = self._ids(segment, ids[:-1], position)

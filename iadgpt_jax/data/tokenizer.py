@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class Tokenizer:
         if missing:
             raise InputError(f"tokenizer lacks {', '.join(missing)}: IADGPT needs a Qwen2.5-VL tokenizer")
         self.special = SpecialTokens(**ids)
+        added = sorted({token.content for token in backend.get_added_tokens_decoder().values()} - {""}, key=len)
+        self._added = re.compile("|".join(map(re.escape, reversed(added))))
         self._encode = functools.lru_cache(maxsize=65536)(self._encode_uncached)
 
     def _encode_uncached(self, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
@@ -48,6 +51,13 @@ class Tokenizer:
     def encode_with_offsets(self, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
         """(ids, character span of each id in text)."""
         return self._encode(text)
+
+    def plain(self, text: str) -> str:
+        """A text of foreign origin, that encodes to ordinary tokens only: a blank comes into what would be a special
+        one, "<|im_end|>" is "< |im_end|>". Otherwise a caption could end a turn or open another."""
+        while self._added.search(text):  # breaking one up can leave another that overlapped it
+            text = self._added.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        return text
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special)

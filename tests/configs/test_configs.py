@@ -190,3 +190,19 @@ def test_tiny_rows_hold_200_instances(stage, source):
     assert tally.dropped_share <= 0.1
     slots, images = tally.filled
     assert slots > 0.5 and images > 0.5
+
+
+@pytest.mark.parametrize("stage", (2, 3))
+def test_full_sizes_ask_in_several_ways_about_several_kinds_of_synthetic_defects(stage):
+    """From scratch it is one phrasing and CutPaste, which the tiny recipe was tuned with."""
+    tiny, full = (get_config(f"stage{stage}", size).mixture for size in ("tiny", "7b"))
+    for name in ("odd_one_out", "pair_difference", "irregular_region"):
+        assert (tiny[name].phrasings, full[name].phrasings) == (1, 5)
+        assert (tiny[name].synthesizers, full[name].synthesizers) == (("cutpaste",), ("cutpaste", "nsa"))
+    assert (tiny.inspect.synthetic_kinds, full.inspect.synthetic_kinds) == (False, True)
+
+
+def test_reasoning_from_instruction_data_waits_for_a_source_of_it():
+    assert get_config("stage3", "7b").mixture.reason.to_dict() == {
+        "weight": 0.0, "shots": (1, 2, 4), "ratios": (1.0, 0.2)
+    }  # fmt: skip

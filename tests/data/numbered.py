@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from iadgpt_jax.data.place import place_on_grid
-from iadgpt_jax.data.sources.sample import Defect, Record, Sample
+from iadgpt_jax.data.sources.sample import IMAGE_MARK, Defect, Exchange, Record, Sample
 
 SIDE = 56
 
@@ -15,15 +15,17 @@ class Numbered:
 
     good: images of each category, one number or one for each. masks: of the defective images, "all",
     "none", "black" (there, but empty) or "half" (every other image has one).
+    talks: a question with its answer comes with every image.
     """
 
     name = "numbered"
 
-    def __init__(self, categories=3, good=8, defective=4, masks="all"):
-        self.masks = masks
+    def __init__(self, categories=3, good=8, defective=4, masks="all", talks=False):
+        self.masks, self.talks = masks, talks
         self.good = [good] * categories if isinstance(good, int) else list(good)
         self.records = tuple(
-            Record(f"product_{c}", "train", j >= count, captioned=True) for c, count in enumerate(self.good)
+            Record(f"product_{c}", "train", j >= count, captioned=True, exchanges=int(talks))
+            for c, count in enumerate(self.good)
             for j in range(count + defective)
         )  # fmt: skip
 
@@ -43,6 +45,7 @@ class Numbered:
             image, mask if not record.defective else self._mask(mask, index), record.defective, record.category,
             "train", f"{index}", ("It is a disc.", "It is steel.", "It is smooth."),
             Defect("scratch", "contact with a tool", "cover the edge") if record.defective else None,
+            exchanges=(Exchange(f"{IMAGE_MARK}\nWhat is it?", "It is a disc."),) if self.talks else (),
         )  # fmt: skip
 
     def _mask(self, mask, index):

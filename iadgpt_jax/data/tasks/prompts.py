@@ -9,6 +9,8 @@ from iadgpt_jax.data.place import PLACES, place_of
 from iadgpt_jax.data.sources.sample import Sample
 
 REASON = "What is wrong with the last image?"
+# Before the first question of a published conversation, which knows of no references.
+REFERENCES_FIRST = "The last image is the one to inspect; those before it show normal products of the same kind.\n"
 NOTHING_WRONG = "Nothing. The product is normal."
 
 DESCRIBE = (

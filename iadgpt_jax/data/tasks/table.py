@@ -12,6 +12,7 @@ from iadgpt_jax.data.tasks.inspect import Inspect
 from iadgpt_jax.data.tasks.irregular_region import IrregularRegion
 from iadgpt_jax.data.tasks.odd_one_out import OddOneOut
 from iadgpt_jax.data.tasks.pair_difference import PairDifference
+from iadgpt_jax.data.tasks.reason import Reason
 from iadgpt_jax.data.tasks.task import Task
 from iadgpt_jax.errors import InputError
 
@@ -23,6 +24,7 @@ TASKS: dict[str, type[Task]] = {
         PairDifference,
         IrregularRegion,
         Inspect,
+        Reason,
     )
 }
 

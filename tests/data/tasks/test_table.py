@@ -47,10 +47,11 @@ def test_what_makes_no_sense_is_one_line_that_names_the_option(parts, message):
 
 def test_every_task_has_defaults_for_all_its_options():
     assert default_options("inspect") == {
-        "shots": (1, 2, 4), "queries": 6, "reasons": 1, "more": 0, "ratios": (1.0, 0.2), "synthetic": 0.1, "visits": 8,
+        "shots": (1, 2, 4), "queries": 6, "reasons": 1, "more": 0, "ratios": (1.0, 0.2), "synthetic": 0.1,
+        "synthesizers": ("cutpaste",), "synthetic_kinds": False, "visits": 8,
     }  # fmt: skip
     for name in TASKS:
-        ((task, _),) = build(Numbered(), {name: {"weight": 1.0, **default_options(name)}})
+        ((task, _),) = build(Numbered(talks=True), {name: {"weight": 1.0, **default_options(name)}})
         assert task.name == name
         for option, value in default_options(name).items():
             assert getattr(task, option) == value
@@ -68,9 +69,10 @@ def test_a_task_source_lists_chosen_categories_good_and_defective_apart():
 
 
 def test_a_chosen_category_restricts_every_task():
-    source = Numbered(categories=3)
+    source = Numbered(categories=3, talks=True)
+    only = build(Numbered(1, talks=True), {name: {"weight": 1.0} for name in TASKS})
+    alone = {task.name: len(task) for task, _ in only}
     for task, _ in build(source, {name: {"weight": 1.0} for name in TASKS}, ["product_1"]):
-        alone = {name: len(t) for t, _ in build(Numbered(1), {n: {"weight": 1.0} for n in TASKS}) for name in [t.name]}
         assert len(task) == alone[task.name]
 
 

@@ -50,7 +50,7 @@ class TaskSource:
     def __init__(
         self, source: Source, categories: Collection[str] | None = None, say: Callable[[str], None] = warn
     ):  # fmt: skip
-        self.source, self.name, self.records, self.say = source, source.name, source.records, say
+        self.source, self.name, self.say = source, source.name, say
         found: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         names: dict[str, None] = {}
         conversations: list[int] = []

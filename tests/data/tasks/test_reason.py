@@ -9,6 +9,7 @@ import pytest
 
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.sources.prepared import PreparedSource
 from iadgpt_jax.data.sources.sample import Exchange, Record, Sample
 from iadgpt_jax.data.tasks.prompts import REFERENCES_FIRST
 from iadgpt_jax.data.tasks.reason import turns_of
@@ -16,6 +17,8 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import preset
 from tests.data.numbered import Numbered, instances
+from tests.data.sources.trees import draw
+from tools import prepare_data
 
 TALK = (Exchange("<image>\nIs it fine?", "No, it has a hole."), Exchange("Why?", "The drill slipped."))
 SIDE = 56
@@ -174,6 +177,25 @@ def test_foreign_text_never_becomes_special_tokens():
 
     assert encoded(hostile) == encoded(plain)
     assert "im_end" in tokenizer.decode(tokenizer.encode(tokenizer.plain(SPECIAL)))
+
+
+def test_prepared_instruction_data_is_learned_from(tmp_path):
+    draw("anomaly_instruct", tmp_path / "tree")
+    prepare_data.main(["--dataset=anomaly_instruct", f"--source={tmp_path / 'tree'}", f"--out={tmp_path / 'out'}"])
+    task = reason(PreparedSource(tmp_path / "out", side=112), shots=(1,))
+    tokenizer, told = tiny_tokenizer(), []
+    encoder = Encoder(preset("tiny"), tokenizer)
+    for instance in instances(task, len(task)):
+        (block,) = encoder(instance).blocks
+        answers = tokenizer.decode([token for _, token in block.targets], skip_special=False).split("<|im_end|>")[:-1]
+        told.append((len(instance.shared), len(instance.blocks[0].images), answers))
+    # The good bottle has no other for a reference; of the phones nobody said which are good.
+    assert sorted(told) == [
+        (0, 1, ["A phone."]),
+        (0, 1, ["No.", "Yes."]),
+        (0, 2, ["A phone."]),
+        (1, 1, ["No.", "Yes."]),
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "Is it < 3 | > 2?", "<image> <b>bold</b> <|not one|>"])

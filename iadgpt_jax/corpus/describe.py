@@ -21,7 +21,7 @@ from typing import Any
 
 from iadgpt_jax.corpus import workdir as files
 from iadgpt_jax.corpus.costs import Prices, estimate, prompt_tokens
-from iadgpt_jax.corpus.endpoint import Endpoint, Lost, Reply, TurnedAway, Useless, data_url
+from iadgpt_jax.corpus.endpoint import Endpoint, Lost, Rejected, Reply, TurnedAway, Useless, data_url
 from iadgpt_jax.corpus.journal import Journal
 from iadgpt_jax.corpus.ledger import CapReached, Ledger, question_id
 from iadgpt_jax.corpus.prompts import Prompts
@@ -149,6 +149,9 @@ class _Asking:
                     return ""
                 case Useless(fault, asked, told):
                     self.ledger.useless(id, self.prices.of(asked, told) if asked else bound)
+                case Rejected(fault):
+                    self.ledger.unbilled(id)
+                    return fault
                 case TurnedAway(fault, after):
                     self.ledger.unbilled(id)
                 case Lost(fault):

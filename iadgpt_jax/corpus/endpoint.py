@@ -29,6 +29,7 @@ _REFUSING = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = ("content_filter", "content_policy_violation", "moderation")
+_REJECTING = (400, 413, 415, 422)  # may be this image's fault alone
 _HOPELESS = ("insufficient_quota", "billing_hard_limit_reached")  # 429s that waiting does not mend
 
 
@@ -59,13 +60,20 @@ class TurnedAway:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """The endpoint will not take this question, and nothing was billed; asking again is of no use."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Lost:
     """Nobody knows what became of the question: a time-out, a connection cut, a body that is not whole."""
 
     why: str
 
 
-Outcome = Reply | Useless | TurnedAway | Lost
+Outcome = Reply | Useless | TurnedAway | Rejected | Lost
 
 
 class Endpoint:
@@ -128,6 +136,8 @@ class Endpoint:
         if error.status_code == 400 and "max_completion_tokens" in told and length_field == "max_tokens":
             self._length_field = "max_completion_tokens"
             return TurnedAway(told, 0.0)
+        if error.status_code in _REJECTING:
+            return Rejected(told)
         raise InputError(f"the endpoint refuses every question: {told}; check --endpoint, --model and the key")
 
     def _told(self, error: Exception) -> str:

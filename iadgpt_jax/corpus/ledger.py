@@ -1,7 +1,7 @@
 """The ledger of a corpus: every question before it is sent, every answer when it comes, and what was spent so far.
 
     {"ask": id, "bound": cost}                                    about to be sent; may cost up to `bound`
-    {"unbilled": id}                                              turned away: 429, 500, a refused connection
+    {"unbilled": id}                                              turned away: 400, 429, 500, a refused connection
     {"useless": id, "cost"}                                       billed, and no description: cut off in the middle
     {"answer": id, "text", "cost", "prompt_tokens"}               a description
     {"answer": id, "refused": why, "cost", "prompt_tokens"}       the model will not describe this image

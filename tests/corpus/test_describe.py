@@ -145,6 +145,22 @@ def test_models_that_want_the_newer_name_of_the_length_get_it(work):
         assert report(work)["described"] == 7 and len(server.headers) < 21 + 8
 
 
+def test_an_image_that_the_endpoint_will_not_take_stops_no_other(work):
+    class Picky(Server):
+        def reply(self, body, key):
+            made = super().reply(body, key)
+            error = {"error": {"message": "could not read the image", "code": "invalid_image"}}
+            return ("whole", 400, {}, json.dumps(error).encode()) if len(self.requests) == 1 else made
+
+    with running(Picky(troubles=("",), refuse_every=0)) as server:
+        pipeline.run(pipeline.describe(work, server.url))
+        (left_out,) = report(work)["left_out"]
+        assert report(work)["described"] == 6 and "could not read the image" in left_out["why"]
+        assert sum(server.requests.values()) == 19  # the first image's one question, three of each other
+        pipeline.run(pipeline.describe(work, server.url))
+        assert report(work)["described"] == 7
+
+
 def completion(content, finish="stop", **message):
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content} | message}
     values = {"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": USAGE}

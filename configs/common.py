@@ -48,6 +48,11 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.source_categories = 800  # of the procedural source
     c.detection_prompt = ""  # one of data/detection_prompt.PROMPTS; empty: that of init_from, else "normality"
     c.categories = ""  # only these of the source, separated by commas; empty: all
+    # What is kept out of training (data/leakage.py): categories with the names of these benchmarks' and of those of the
+    # datasets in `evaluation` (prepared ones or folders), and images with the pixels of the latter's.
+    c.leakage = ml_collections.ConfigDict({"benchmarks": ("mvtec_ad", "visa"), "evaluation": ()})
+    c.leakage.allow = ()  # categories that are another product than the evaluation category of their name
+    c.leakage.drop = False  # leave such records out, instead of refusing to train
     c.image_side = {"tiny": 112, "bench": 224}.get(size, 448)  # of the square that images are squashed to, in pixels
     # Random flips and transposes, and red, green and blue permuted. They help training from scratch; for pretrained
     # weights they shift the inputs and make colour words false.

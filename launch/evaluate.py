@@ -10,7 +10,7 @@ Writes OUT/metrics.json (what was measured) and OUT/protocol.json (which images 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +23,13 @@ import json
 from absl import logging
 
 from iadgpt_jax.checkpoint.files import kind_of
+from iadgpt_jax.data.ancestry import INFO_KEY, trained_before
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
 from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.progress import progress
+
+NAMED = 4  # categories that a message names before it only counts
 
 
 @clear_errors()
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise InputError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
 
-    from iadgpt_jax.checkpoint.load import load_model
+    from iadgpt_jax.checkpoint.load import load_model, open_checkpoint
     from iadgpt_jax.evaluate.evaluator import Evaluator
     from iadgpt_jax.evaluate.protocol import draw_plans
     from iadgpt_jax.evaluate.table import render_table, summary_rows
@@ -59,6 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plans = draw_plans(source, shots, 0, args.seed, args.references, categories)
     asked = f"categories: {len(plans)}; shots: {args.shots}; draws: {args.seeds}; references: {args.references}"
     say(f"{args.dataset}: {sum(len(plan.queries) for plan in plans)} images to inspect ({asked})")
+
+    # ---- What the model was trained on shows nothing here ----
+    info = open_checkpoint(args.checkpoint).info
+    seen = trained_before(info, source, [plan.category for plan in plans], hashing)
+    if seen and not args.allow_trained:
+        raise InputError(
+            f"{args.checkpoint} was trained on {told(seen)}: leave them out with --categories, or say --allow_trained, "
+            "and the results will tell"
+        )
+    if info.get("stage") and INFO_KEY not in info:
+        say(f"note: {args.checkpoint} does not say what it was trained on; make sure that it was not {args.dataset}")
 
     # ---- Model, and images of the size it was trained on ----
     say(f"loading {args.checkpoint}")
@@ -81,12 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "shots": {str(k): draws.summary[k] for k in shots},
         "dataset": args.dataset, "checkpoint": str(args.checkpoint), "step": loaded.step, "seeds": args.seeds,
         "seed": args.seed, "references": args.references, "ratio": args.ratio, "side": side, "smoothing": "none",
-        "detection_prompt": evaluator.prompt.name,
+        "detection_prompt": evaluator.prompt.name, "allow_trained": args.allow_trained, "trained_on": seen,
     }  # fmt: skip
     write_json(args.out / "metrics.json", results)
     write_json(args.out / "protocol.json", protocol(source, draws, args.references))
     if args.references != "own":
         print(f"a control, references: {args.references}")
+    if seen:
+        print(f"not few-shot results, for the model was trained on {told(seen)}")
     print(render_table(summary_rows(results)))
     for name in results["shots"][str(shots[0])]["per_category"]:
         of_shots = ((k, draws.summary[k]["per_category"][name]) for k in shots)
@@ -111,8 +127,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--side", type=int, default=0, help="images are squashed to this square; 0: that of training (default)")
     add("--fsdp", type=int, default=1, metavar="N", help="devices that share one copy of the weights (default: 1)")
     add("--full", action="store_true", help="also pixel AP, F1-max and AUPRO, fifty times as costly as pixel AUROC")
+    add("--allow_trained", action="store_true", help="evaluate what the model was trained on, too; the results say so")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for metrics.json and protocol.json")
     return parser.parse_args(arguments)
+
+
+def told(seen: dict[str, str]) -> str:
+    """ "bolt (stage 2), nut (stage 3)": what was trained on, the first few of it."""
+    named = [f"{category} ({why})" for category, why in list(seen.items())[:NAMED]]
+    return ", ".join(named) + (f" and {len(seen) - NAMED} more categories" if len(seen) > NAMED else "")
+
+
+def hashing(files: Iterable, total: int) -> Iterable:
+    """Progress over photographs that are compared with those trained on."""
+    return progress(files, total, "hashing", "photographs") if total else files
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import json
 import time
+from collections.abc import Iterable
 
 import ml_collections
 from absl import app, flags, logging
@@ -24,15 +25,18 @@ from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files, write_model_files
 from iadgpt_jax.command_line import parse
+from iadgpt_jax.data.ancestry import INFO_KEY, training_entry, with_entries
 from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.loader import open_batches, put
+from iadgpt_jax.data.leakage import without_leakage
+from iadgpt_jax.data.loader import categories_of, open_batches, put
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import StopSignals, compiled_together, is_main_process, joined
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import entry, model_of, preset
+from iadgpt_jax.progress import progress
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.log import TrainLog, describe
@@ -58,9 +62,13 @@ COUNTS = (
 
 def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     """Run the stage that `config` describes, or go on with it. `source`: an open source instead of config.source."""
-    # ---- Check the configuration before anything expensive ----
+    # ---- Check the configuration and where the data comes from before anything expensive ----
     check(config)
     make_workdir(workdir)
+    source = source or open_source(
+        config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
+    )
+    source = without_leakage(source, config.leakage, categories_of(config), warn, hashing)
     mesh = make_mesh(**config.mesh)
     rules = ShardingRules()
 
@@ -87,9 +95,6 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     share, shares = row_share(training.rows, config.rows)
     if config.instances % shares:
         raise InputError(f"{config.instances} instances do not divide by {shares} processes: set config.instances")
-    source = source or open_source(
-        config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
-    )
     encoder = Encoder(model_config, tokenizer, prompt)
     batches = open_batches(config, source, encoder, process=share, processes=shares, say=warn)
     if batches.sample:
@@ -102,12 +107,16 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     # ---- State, sharded over the mesh from the start ----
     checkpoints = Checkpoints(workdir, config.keep)
     first = 0
+    trained_on = with_entries(stored, [training_entry(config.stage, source, categories_of(config), hashing)])
     if going_on:
+        if is_main_process() and trained_on != stored.get(INFO_KEY):  # other data from here on
+            write_model_files(workdir, model_config, tokenizer, stored | {INFO_KEY: trained_on})
         state, first = restore_state(checkpoints, training.state, config.frozen)
         say(f"going on from step {first} of {workdir}")
     else:
         info = {"stage": config.stage, "image_side": config.image_side, "detection_prompt": prompt.to_dict(),
-                "image_pixels": list(pixel_bounds_of(stored)), "config": json_config(config)}  # fmt: skip
+                "image_pixels": list(pixel_bounds_of(stored)), "config": json_config(config),
+                INFO_KEY: trained_on}  # fmt: skip
         info |= model_of(model_config).record(config)
         if is_main_process():
             write_model_files(workdir, model_config, tokenizer, info)
@@ -190,6 +199,11 @@ def make_workdir(workdir: str) -> None:
 
 def json_config(config: ml_collections.ConfigDict) -> dict:
     return json.loads(config.to_json_best_effort())
+
+
+def hashing(files: Iterable, total: int) -> Iterable:
+    """Progress over photographs that are compared with evaluation data, or noted in model.json."""
+    return progress(files, total, "hashing", "photographs") if is_main_process() and total else files
 
 
 def say(line: str) -> None:

@@ -23,6 +23,7 @@ from iadgpt_jax.convert.shards import SHARD_BYTES, create_shards
 from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
 from iadgpt_jax.convert.tree import Watch, params_to_hf, unwatched
 from iadgpt_jax.convert.twin import copy_twin, twin_section
+from iadgpt_jax.data.ancestry import INFO_KEY
 from iadgpt_jax.data.detection_prompt import INFO_KEY as PROMPT_KEY
 from iadgpt_jax.data.detection_prompt import prompt_of
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
@@ -31,7 +32,7 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 
 # No paths of the machine it was trained on.
-TRAVELS = ("stage", "image_side", "map_space", PROMPT_KEY, "imported_from")
+TRAVELS = ("stage", "image_side", "map_space", PROMPT_KEY, "imported_from", INFO_KEY)
 EXPORT_DTYPES = {
     "float32": np.dtype(np.float32),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),

@@ -29,6 +29,7 @@ from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from launch.train import train
+from tests.data.photographs import draw_dataset
 from tests.small_iadgpt import lively_params, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,12 +171,19 @@ FAULTS = {
     "unknown size": (["--config=configs/stage1.py:huge"], "'huge'", ":tiny, :bench, :3b or :7b"),
     "folder without images": (["--config=configs/stage3.py:tiny", "--config.source=configs"], "no images", "good"),
     "missing start": (["--config=configs/stage3.py:tiny", "--config.init_from=gone"], "gone", "does not exist"),
+    "evaluation data": (
+        ["--config=configs/stage3.py:tiny", "--config.source={evaluation}"],
+        "16 of 16 records of data belong to evaluation data: bottle/train/good/000.png (bottle is a category of",
+        "--config.leakage.drop=True",
+    ),
     "workdir is a file": (["--config=configs/stage3.py:tiny", "--workdir=Makefile"], "Makefile", "another path"),
 }
 
 
 def faulty(name: str, workdir: Path) -> list[str]:
-    arguments = FAULTS[name][0]
+    arguments = [argument.format(evaluation=workdir / "data") for argument in FAULTS[name][0]]
+    if name == "evaluation data":
+        draw_dataset(workdir / "data", ("bottle", "Metal Nut"))
     return arguments if any("--workdir" in word for word in arguments) else [f"--workdir={workdir}", *arguments]
 
 

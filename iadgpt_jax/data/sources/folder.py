@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from iadgpt_jax.data.images import read_mask
 from iadgpt_jax.data.sources.cache import DEFAULT_BYTES, SampleCache
 from iadgpt_jax.data.sources.entry import Entry
 from iadgpt_jax.data.sources.load import Loaded, load_entry
+from iadgpt_jax.data.sources.pixel_hashes import Watch, hash_files, unwatched
 from iadgpt_jax.data.sources.readers.folder import read
 from iadgpt_jax.data.sources.resize import squash
 from iadgpt_jax.data.sources.sample import Sample
@@ -43,6 +46,21 @@ class FolderSource:
         self._entries = [entry for entry in list_entries(root, categories) if split in (None, entry.split)]
         self.records = [entry.record(masked=entry.defect is None or bool(entry.masks)) for entry in self._entries]
         self._cache = SampleCache(cache_bytes)
+
+    @property
+    def keys(self) -> list[str]:
+        """The key of every index."""
+        return [entry.key for entry in self._entries]
+
+    def pixel_hashes(self, indices: np.ndarray, watch: Watch = unwatched) -> tuple[np.ndarray, np.ndarray]:
+        """As data/sources/pixel_hashes.py says. Reads and decodes every file."""
+        entries = [self._entries[index] for index in indices]
+        files = [(place, path) for place, entry in enumerate(entries) for path in (entry.image, *entry.more_images)]
+        hashes = hash_files([self._root / path for _, path in files], watch)
+        readable = [number for number, one in enumerate(hashes) if one is not None]
+        found = b"".join(hashes[number] for number in readable)
+        owners = np.array([files[number][0] for number in readable], np.int64)
+        return np.frombuffer(found, np.uint8).reshape(-1, 32), owners
 
     def __len__(self) -> int:
         return len(self.records)

@@ -3,6 +3,7 @@
     index/kinds_of_records.json    every different record once: category, split, verdict, viewpoint …
     index/record.npy               int32[N]: which of those an index is
     index/sha256.npy               uint8[N, 32]: of its pixels before any resizing
+    index/more_*.npy               of the further images of conversations: sha256 uint8[M, 32], rows int64[M] (rising)
     index/keys.npy, key_ends.npy   its key: uint8[total] UTF-8 one after the other, int64[N] where each ends
 
 N records in order of split, as their files are read.
@@ -28,6 +29,7 @@ FORMAT = 2  # 1 was records.json
 _KINDS, _RECORD, _SHA256, _KEYS, _ENDS = (
     "kinds_of_records.json", "record.npy", "sha256.npy", "keys.npy", "key_ends.npy",
 )  # fmt: skip
+_MORE_SHA256, _MORE_ROWS = "more_sha256.npy", "more_rows.npy"
 
 
 class Records(Sequence[Record]):
@@ -73,11 +75,17 @@ class Keys(Sequence[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """What a prepared dataset holds: records, keys and uint8[N, 32] hashes of the pixels, all of length N."""
+    """What a prepared dataset holds: records, keys and uint8[N, 32] hashes of the pixels, all of length N.
+
+    A conversation may show further images: uint8[M, 32] `more_sha256` are theirs, int64[M] `more_rows` the records they
+    belong to, rising.
+    """
 
     records: Records
     keys: Keys
     sha256: np.ndarray
+    more_sha256: np.ndarray
+    more_rows: np.ndarray
 
     @classmethod
     def read(cls, directory: Path) -> Index:
@@ -88,29 +96,42 @@ class Index:
             which, sha256, keys, ends = (
                 np.load(folder / name, mmap_mode="r") for name in (_RECORD, _SHA256, _KEYS, _ENDS)
             )
+            more = [np.load(folder / name, mmap_mode="r") for name in (_MORE_SHA256, _MORE_ROWS) if _hashed(folder)]
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read the index in {folder}: {error}; run tools/prepare_data.py again") from error
         if contents.get("format") != FORMAT:
             raise InputError(f"{directory} has format {contents.get('format')}, not {FORMAT}; prepare it again")
         kinds = [Record(**values) for values in contents["records"]]
-        return cls(Records(kinds, np.asarray(which)), Keys(keys, ends), sha256)
+        if not more and any(kind.exchanges for kind in kinds):
+            raise InputError(f"{directory} has no hashes of its conversations' further images; prepare it again")
+        more_sha256, more_rows = more or (np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
+        return cls(Records(kinds, np.asarray(which)), Keys(keys, ends), sha256, more_sha256, more_rows)
 
 
-def write_index(directory: Path, rows: Iterable[tuple[Record, str, str]]) -> None:
-    """Write the index of a dataset. rows: (record, key, SHA-256 in hex) in order."""
+def _hashed(folder: Path) -> bool:
+    """Whether further images have their hashes here: the first datasets of this format lack them."""
+    return (folder / _MORE_ROWS).is_file()
+
+
+def write_index(directory: Path, rows: Iterable[tuple[Record, str, Sequence[str]]]) -> None:
+    """Write the index of a dataset. rows: (record, key, SHA-256 in hex of each of its images) in order."""
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
     numbers: dict[Record, int] = {}
     which, ends = array("i"), array("q")  # int32, int64
-    hashes, keys = bytearray(), bytearray()
-    for record, key, sha256 in rows:
+    hashes, keys, more_hashes, more_rows = bytearray(), bytearray(), bytearray(), array("q")
+    for row, (record, key, (sha256, *more)) in enumerate(rows):
         which.append(numbers.setdefault(record, len(numbers)))
         keys += key.encode()
         ends.append(len(keys))
         hashes += bytes.fromhex(sha256)
+        more_hashes += bytes.fromhex("".join(more))
+        more_rows.extend([row] * len(more))
     kinds = [dataclasses.asdict(record) for record in numbers]
     (folder / _KINDS).write_text(json.dumps({"format": FORMAT, "records": kinds}, indent=0, ensure_ascii=False))
     np.save(folder / _RECORD, np.frombuffer(which, np.int32))
     np.save(folder / _SHA256, np.frombuffer(hashes, np.uint8).reshape(-1, 32))
+    np.save(folder / _MORE_SHA256, np.frombuffer(more_hashes, np.uint8).reshape(-1, 32))
+    np.save(folder / _MORE_ROWS, np.frombuffer(more_rows, np.int64))
     np.save(folder / _KEYS, np.frombuffer(keys, np.uint8))
     np.save(folder / _ENDS, np.frombuffer(ends, np.int64))

@@ -22,6 +22,7 @@ from iadgpt_jax.data.images import decode_image, decode_mask
 from iadgpt_jax.data.sources.cache import DEFAULT_BYTES, SampleCache
 from iadgpt_jax.data.sources.entry import TEST, TRAIN, VALIDATION, exchange_from_json
 from iadgpt_jax.data.sources.index import FOLDER, Index, Records
+from iadgpt_jax.data.sources.pixel_hashes import Watch, unwatched
 from iadgpt_jax.data.sources.resize import squash
 from iadgpt_jax.data.sources.sample import Defect, Sample
 from iadgpt_jax.errors import InputError
@@ -41,7 +42,7 @@ class PreparedSource:
     the photograph's full size and come at the image's, by the rule `mask_resize` (data/images.resize_mask).
 
     `categories` and `split` restrict it. `keys[index]` and `sha256[index]`, uint8[32], name each record and its
-    original pixels without reading them (for leakage checks). Records, keys and hashes are mapped from disk, not held
+    original pixels without reading them. Records, keys and hashes are mapped from disk, not held
     in memory. Raises InputError where the directory or a chosen category is not as expected.
     """
 
@@ -83,6 +84,16 @@ class PreparedSource:
         """uint8[N, 32]: the hash of every index's original pixels."""
         rows = self._chosen[0]
         return self._index.sha256 if rows is None else self._index.sha256[rows]
+
+    def pixel_hashes(self, indices: np.ndarray, watch: Watch = unwatched) -> tuple[np.ndarray, np.ndarray]:
+        """As data/sources/pixel_hashes.py says. From the index alone, so there is nothing to watch."""
+        rows = indices if self._chosen[0] is None else self._chosen[0][indices]
+        order = np.argsort(rows)
+        places = np.searchsorted(rows, self._index.more_rows, sorter=order)
+        owners = order[np.minimum(places, len(rows) - 1)] if len(rows) else places[:0]
+        found = rows[owners] == self._index.more_rows[: len(owners)]
+        hashes = np.concatenate([self._index.sha256[rows], self._index.more_sha256[: len(owners)][found]])
+        return hashes, np.concatenate([np.arange(len(rows)), owners[found]])
 
     def __len__(self) -> int:
         return len(self.records)

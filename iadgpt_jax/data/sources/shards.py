@@ -47,9 +47,10 @@ class Job:
 
 @dataclass(frozen=True)
 class ShardRows:
-    """What a shard holds: (record, key, SHA-256 in hex) of every example, what was left out, bytes of examples."""
+    """What a shard holds: (record, key, SHA-256 in hex of each of its images) of every example, what was left out, and
+    how many bytes the examples have."""
 
-    rows: tuple[tuple[Record, str, str], ...]
+    rows: tuple[tuple[Record, str, tuple[str, ...]], ...]
     left_out: tuple[LeftOut, ...]
     size: int
 
@@ -71,12 +72,12 @@ def write_shard(job: Job, shard: Shard) -> str:
     rows, left_out, size = [], [], 0
     writer = array_record_module.ArrayRecordWriter(str(aside), "group_size:1")  # one by one: read at random
     for loaded in _loaded(job, shard, left_out):
-        example, sha256 = make_example(loaded, job.side)
+        example, hashes = make_example(loaded, job.side)
         # Deterministic: by default the order of an example's fields differs from process to process.
         data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
         writer.write(data)
         size += len(data)
-        rows.append([asdict(loaded.entry.record(masked=loaded.mask is not None)), loaded.entry.key, sha256])
+        rows.append([asdict(loaded.entry.record(masked=loaded.mask is not None)), loaded.entry.key, hashes])
     writer.close()
     _rename(aside, target)
     listed = {"rows": rows, "left_out": [item.to_json() for item in left_out], "size": size}
@@ -89,15 +90,15 @@ def write_shard(job: Job, shard: Shard) -> str:
 def read_rows(job: Job, shard: Shard) -> ShardRows:
     """The list of a shard that is written."""
     listed = json.loads(job.rows_file(shard).read_text(encoding="utf-8"))
-    rows = tuple((Record(**record), key, sha256) for record, key, sha256 in listed["rows"])
+    rows = tuple((Record(**record), key, tuple(hashes)) for record, key, hashes in listed["rows"])
     return ShardRows(rows, tuple(LeftOut(**item) for item in listed["left_out"]), listed["size"])
 
 
-def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], str]:
-    """(example for `features`, SHA-256 in hex of the original pixels); side: images are squashed to it, 0: are not.
+def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], list[str]]:
+    """(example for `features`, SHA-256 in hex of the original pixels of each of its images).
 
-    Files that need no change travel as they are, all others as lossless PNG. Masks keep the photograph's full size:
-    training and metrics resize them by different rules.
+    side: images are squashed to it, 0: are not. Files that need no change travel as they are, all others as lossless
+    PNG. Masks keep the photograph's full size: training and metrics resize them by different rules.
     """
     entry, mask = loaded.entry, loaded.mask
     facts = entry.facts()
@@ -121,8 +122,9 @@ def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], str]:
         "references": list(entry.references),
         "key": entry.key,
     }
-    sha256 = pixel_hash(loaded.image)  # before resizing: the same photograph at another side is still the same
-    return example | {"sha256": sha256}, sha256
+    # Before resizing: the same photograph at another side is still the same.
+    hashes = [pixel_hash(image) for image in (loaded.image, *loaded.more_images)]
+    return example | {"sha256": hashes[0]}, hashes
 
 
 def features() -> Any:

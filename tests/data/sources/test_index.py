@@ -18,14 +18,14 @@ from tests.data.sources import trees
 def rows(count: int):
     for number in range(count):
         record = Record(f"part_{number % 7}", "train", number % 3 == 0, viewpoint=f"C{number % 5}")
-        yield record, f"part/größe/{number:06d}.png", hashlib.sha256(str(number).encode()).hexdigest()
+        yield record, f"part/größe/{number:06d}.png", (hashlib.sha256(str(number).encode()).hexdigest(),)
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):
     write_index(tmp_path, rows(1000))
     index = Index.read(tmp_path)
     assert len(index.records.kinds) == 70  # 7 · 2 · 5, not 1000
-    for number, (record, key, sha256) in enumerate(rows(1000)):
+    for number, (record, key, (sha256,)) in enumerate(rows(1000)):
         assert (index.records[number], index.keys[number]) == (record, key)
         assert bytes(index.sha256[number]).hex() == sha256
     assert list(index.records) == [record for record, _, _ in rows(1000)]

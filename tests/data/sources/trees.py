@@ -249,7 +249,7 @@ def draw_anomaly_instruct(root: Path) -> Drawn:
             image(root / view)
         turns = [{"from": "human", "value": "What is this?"}, {"from": "gpt", "value": "A phone."}]
         web.append({"image": views if number else views[0], "conversations": turns})
-        told[f"{views[0]}#web-{number}"] = Told("phone", "train", "", False, exchanges=1)
+        told[f"{'+'.join(views)}#web-{number}"] = Told("phone", "train", "", False, exchanges=1)
     (root / "mvtec/bottle_zero_shot.json").write_text(json.dumps(items))
     (root / "web.json").write_text(json.dumps(web))
     bad = "mvtec/bottle/test/broken_large/000.png"

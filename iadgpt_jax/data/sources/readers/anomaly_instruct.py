@@ -5,7 +5,7 @@
 
 Paths are relative to the JSON file or to the root. One entry is one conversation. Images that lie in MVTec layout
 (<category>/test/<defect>/NNN.png) give category, split and verdict; of others nobody said whether they are defective,
-and the category is the folder of the image.
+and the category is the folder of the image. The key names every image: a.png+b.png#file-number.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _conversation(tree: Tree, path: str, number: int, item: Any) -> tuple[Entry 
     if isinstance(exchanges, str):
         return None, exchanges
     category, split, defect = facts_of(images[0])
-    key = f"{images[0]}#{stem(path)}-{number}"
+    key = f"{'+'.join(images)}#{stem(path)}-{number}"
     return Entry(key, images[0], category, split, defect, more_images=tuple(images[1:]), exchanges=exchanges), ""
 
 

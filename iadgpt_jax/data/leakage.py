@@ -64,8 +64,8 @@ def without_leakage(
     found = f"{len(why)} of {len(indices)} records of {source.name} belong to evaluation data: {_few(source, why)}"
     if not leakage["drop"]:
         raise InputError(
-            f"{found}; leave their categories out, or these records with --config.leakage.drop=True "
-            "(docs/data.md, Evaluation data)"
+            f"{found}; leave their categories out, or these records with --config.leakage.drop=True, or name other "
+            "products of the same name in config.leakage.allow (docs/data.md, Evaluation data)"
         )
     kept = np.array([index for index in range(len(records)) if index not in why], np.int64)
     if not len(kept):

@@ -118,7 +118,7 @@ def test_another_product_of_the_same_name_is_allowed_but_not_its_pixels(tmp_path
     source = FolderSource(draw(tmp_path / "mine", "zipper", seed=1))
     assert checked(source, allow=("zipper",), evaluation=(str(tmp_path / "held_out"),)) is source
     same = FolderSource(draw(tmp_path / "same", "zipper"))
-    with pytest.raises(InputError, match="2 of 2 .* the pixels of zipper"):
+    with pytest.raises(InputError, match="2 of 2 .*the pixels of zipper"):
         checked(same, allow=("zipper",), evaluation=(str(tmp_path / "held_out"),))
 
 

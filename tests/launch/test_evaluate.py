@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from iadgpt_jax.checkpoint.workdir import save_model
+from iadgpt_jax.checkpoint.workdir import save_model, write_model_files
+from iadgpt_jax.data.ancestry import INFO_KEY, training_entry
 from iadgpt_jax.data.images import read_mask, resize_mask
+from iadgpt_jax.data.sources.folder import FolderSource
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.inspector import Inspector
 from launch import evaluate
@@ -97,6 +100,32 @@ def mask_of(folder, key: str) -> np.ndarray:
         return np.zeros((SIDE, SIDE), np.uint8)
     name = key.replace("/test/", "/ground_truth/").replace(".png", "_mask.png")
     return resize_mask(read_mask(folder / "data" / name), (SIDE, SIDE), "nearest")
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """The same checkpoint, which says that a stage was trained on the category bolt."""
+    entry = training_entry(2, FolderSource(folder / "data"), ["bolt"])
+    shutil.copytree(folder / "work", folder / "trained")
+    write_model_files(folder / "trained", small_config(), tiny_tokenizer(), INFO | {"stage": 3, INFO_KEY: [entry]})
+    return folder / "trained"
+
+
+def test_what_a_stage_was_trained_on_is_refused_before_weights_are_loaded(folder, trained, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main(arguments(folder, f"--checkpoint={trained}", "--shots=1"))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "images to inspect" not in line]
+    assert stopped.value.code == 2 and len(lines) == 1 and lines[0].startswith("error: ")
+    assert "was trained on bolt (stage 2)" in lines[0] and "--allow_trained" in lines[0]
+
+
+@pytest.mark.slow
+def test_results_say_what_was_trained_on(folder, trained, capsys):
+    asked = ("--shots=1", "--seeds=1", f"--checkpoint={trained}", f"--out={folder / 'told'}")
+    evaluate.main(arguments(folder, *asked, "--categories=bolt", "--allow_trained"))
+    metrics = json.loads((folder / "told/metrics.json").read_text())
+    assert metrics["allow_trained"] is True and metrics["trained_on"] == {"bolt": "stage 2"}
+    assert "not few-shot results, for the model was trained on bolt (stage 2)" in capsys.readouterr().out
 
 
 @pytest.mark.slow

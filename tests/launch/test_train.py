@@ -24,8 +24,9 @@ import launch.train
 from iadgpt_jax.checkpoint.files import STEPS as STEPS_FOLDER
 from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
-from iadgpt_jax.checkpoint.workdir import save_model
+from iadgpt_jax.checkpoint.workdir import read_model_files, save_model
 from iadgpt_jax.convert.hf_export import export_hf
+from iadgpt_jax.data.ancestry import INFO_KEY
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from launch.train import train
@@ -183,7 +184,7 @@ FAULTS = {
 def faulty(name: str, workdir: Path) -> list[str]:
     arguments = [argument.format(evaluation=workdir / "data") for argument in FAULTS[name][0]]
     if name == "evaluation data":
-        draw_dataset(workdir / "data", ("bottle", "Metal Nut"))
+        draw_dataset(workdir / "data", ("bottle", "metal nut"))
     return arguments if any("--workdir" in word for word in arguments) else [f"--workdir={workdir}", *arguments]
 
 
@@ -250,7 +251,9 @@ def test_training_starts_from_a_hugging_face_directory_as_from_a_workdir(tmp_pat
     model_config, tokenizer = small_config(), tiny_tokenizer()
     params = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), lively_params(model_config))
     tokenizer.save(tmp_path / "tokenizer")
-    export_hf(params, model_config, tmp_path / "tokenizer", tmp_path / "hf", dtype="bfloat16")
+    before = {"stage": 2, "source": "parts", "records": 9, "categories": ["bolt"], "images": []}
+    files = tmp_path / "tokenizer", tmp_path / "hf"
+    export_hf(params, model_config, *files, dtype="bfloat16", info={INFO_KEY: [before]})
 
     def idle_step(*_):
         return lambda state, rows: (state._replace(step=state.step + 1), {"loss": rows.target_weights.sum()})
@@ -261,4 +264,10 @@ def test_training_starts_from_a_hugging_face_directory_as_from_a_workdir(tmp_pat
     train(config, str(tmp_path / "run"))
     model = load_model(tmp_path / "run")
     assert model.config == model_config and model.step == 1
+    ancestry = model.info[INFO_KEY]
+    assert ancestry[0] == before and len(ancestry) == 2, "what it started from, then its own"
+    assert ancestry[1]["source"] == "procedural_train" and ancestry[1]["records"] == 6 * 16
     jax.tree.map(lambda got, sent: np.testing.assert_array_equal(got, sent.astype(np.float32)), model.params, params)
+    config.source_categories = 7
+    train(config, str(tmp_path / "run"))  # goes on, with other data
+    assert [entry["records"] for entry in read_model_files(tmp_path / "run")[2][INFO_KEY]] == [9, 6 * 16, 7 * 16]

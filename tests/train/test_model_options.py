@@ -51,7 +51,6 @@ def test_weights_take_options_that_leave_their_shapes():
     [
         (dict(taps=False), "config.model.taps=False does not go with start: its vision/fusion/gates is 3, .*absent"),
         (dict(language={"depth": 8}), "config.model.language.depth=8 does not go with start"),
-        ("config.model.language.depth=12 does not go with start: its .*plain.* is absent",),
         (dict(positions="sideways"), "positions is 'sideways'"),
         (dict(vision={"tower": "round"}), "no vision tower 'round'; choose one of qwen2_5_vl"),
         (dict(colour="red"), "sets colour, which this model does not have"),

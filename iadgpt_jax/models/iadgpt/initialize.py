@@ -60,7 +60,7 @@ def _comparing(params, config: ModelConfig):
         elif path == "language/embedding":
             set_to(path, EMBEDDING / 0.02 * start)
         elif path == "vision/patch_embed":
-            filters = _cosines(config.vision.patch, config.vision.width)
+            filters = _cosines(config.vision.patch, start.shape[-1])
             slices = start.size // filters.size  # whose kernels add up, where a tower has several
             set_to(path, np.broadcast_to(filters, start.shape) / slices)
     return traverse_util.unflatten_dict(flat, sep="/")

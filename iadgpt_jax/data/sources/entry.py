@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from iadgpt_jax.data.sources.sample import Defect, Exchange, Record
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # of characters, as JSON can hold them and file names cannot
 CAPTIONS = 3  # perspectives: shape; material and structure; surface
 
 
@@ -112,7 +114,10 @@ def is_unicode(text: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    return text if is_unicode(text) else text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if is_unicode(text):
+        return text
+    escaped = _HALVES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    return escaped.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:

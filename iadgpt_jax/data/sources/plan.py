@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -89,7 +88,7 @@ def make_plan(
         tree.take(*entry.files)
         if categories and entry.category not in categories:
             continue
-        key = hashlib.blake2b(entry.key.encode(errors="surrogateescape"), digest_size=8).digest()
+        key = hashlib.blake2b(entry.key.encode(errors="surrogatepass"), digest_size=8).digest()
         if key in keys:
             tree.leave_out(entry.key, "there is an image of this name already")
             continue
@@ -161,11 +160,8 @@ def _leave_out(tree: Tree, entry: Entry, path: str, why: str) -> None:
 
 
 def _stamp(tree: Tree, path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(tree.path(path))
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+    found = tree.stat(path)
+    return found and (found.st_size, found.st_mtime_ns)
 
 
 class _SplitWriter:

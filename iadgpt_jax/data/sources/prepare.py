@@ -22,7 +22,7 @@ from iadgpt_jax.data.sources.plan import SPLITS, Plan, Shard
 from iadgpt_jax.data.sources.report import Report
 from iadgpt_jax.data.sources.runners import write_locally, write_with_beam
 from iadgpt_jax.data.sources.sample import Record
-from iadgpt_jax.data.sources.shards import DATA, ROWS, Job, features, is_written, read_rows
+from iadgpt_jax.data.sources.shards import DATA, ROWS, Job, features, is_written, read_rows, remove_unfinished
 from iadgpt_jax.data.sources.sheet import draw_sheet
 from iadgpt_jax.data.sources.tree import Tree
 from iadgpt_jax.data.sources.words import WORDS_FILE, Words
@@ -72,13 +72,14 @@ def prepare(
       dataset: how to read it; None: as the table has it under the request's name.
 
     Returns the report, which is also in the dataset. Raises InputError where the output exists, cannot be written or is
-    being written by another process, and where the source is not what it should be.
+    being written by another process, where its disk is full, and where the source is not what it should be.
     """
-    _refuse_existing(request, say)
-    if is_finished(request):
-        return Report.read(request.out)
+    with _no_room_for(request):
+        _refuse_existing(request, say)
+        if is_finished(request):
+            return Report.read(request.out)
     dataset = dataset or DATASETS[request.dataset]
-    with _locked(request):
+    with _locked(request), _no_room_for(request):
         plan = _plan(request, dataset, say)
         job = Job(request.dataset, str(request.source), str(request.work), request.side)
         _write_shards(job, plan, runner, say, watch)
@@ -96,11 +97,25 @@ def is_finished(request: Request) -> bool:
 def _refuse_existing(request: Request, say: Callable[[str], None]) -> None:
     if not request.out.exists():
         return
-    if request.work.exists() and is_finished(request):  # stopped after the rename, before it had tidied up
+    if (
+        request.out.name and request.work.exists() and is_finished(request)
+    ):  # stopped after the rename, before it had tidied up
         shutil.rmtree(request.work, ignore_errors=True)
         say(f"{request.out} was finished already")
         return
     raise InputError(f"{request.out} exists already; remove it or choose another --out")
+
+
+@contextlib.contextmanager
+def _no_room_for(request: Request) -> Iterator[None]:
+    """What the system says against writing the output, as an InputError. What is written so far stays."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {request.out}: {error.strerror or error}; make room, or choose another --out. The same "
+            "command goes on where it was"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -156,6 +171,7 @@ def _plan(request: Request, dataset: Dataset, say: Callable[[str], None]) -> Pla
 
 
 def _write_shards(job: Job, plan: Plan, runner: Runner, say: Callable[[str], None], watch: Any) -> None:
+    remove_unfinished(job)  # what was killed, or found the disk full, must not fill it again
     missing = [shard for shard in plan.shards if not is_written(job, shard)]
     if len(missing) < len(plan.shards):
         say(f"going on: {len(plan.shards) - len(missing)} of {len(plan.shards)} shards are there")
@@ -172,8 +188,6 @@ def _finish(request: Request, dataset: Dataset, job: Job, plan: Plan) -> Report:
     The lists of rows are read twice, a shard at a time: a million rows never are in memory at once.
     """
     folder = request.work / DATA
-    for aside in folder.glob(".*"):  # what a killed process was writing
-        aside.unlink()
     sizes: dict[Shard, tuple[int, int]] = {}
     records: Counter[Record] = Counter()
     left_out = list(plan.left_out)

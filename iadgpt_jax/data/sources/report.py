@@ -15,7 +15,7 @@ from iadgpt_jax.data.sources.sample import Record
 from iadgpt_jax.errors import InputError
 
 REPORT_FILE = "report.json"
-_SHOWN = 5  # files left out that a terminal sees
+_SHOWN, _WIDE = 5, 300  # files left out that a terminal sees, and characters of each
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ class Report:
         if values["left_out"]:
             yield f"{values['left_out_files']:,} files left out or missing, all of them in {REPORT_FILE}:"
             for item in values["left_out"][:_SHOWN]:
-                yield f"  {item['path']}: {item['why']}"
+                line = f"  {item['path']}: {item['why']}"
+                yield line if len(line) <= _WIDE else f"{line[:_WIDE]} …"
             if len(values["left_out"]) > _SHOWN:
                 yield f"  … and {len(values['left_out']) - _SHOWN} more lines"

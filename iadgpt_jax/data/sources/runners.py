@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 from iadgpt_jax.data.sources.plan import Shard
@@ -26,6 +27,11 @@ def write_locally(job: Job, shards: Sequence[Shard], processes: int) -> Iterator
         try:
             for done in as_completed([pool.submit(write_shard, job, shard) for shard in shards]):
                 yield done.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"a process that wrote shards was killed, perhaps for memory; lower --processes={processes}. The same "
+                "command goes on where it was"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

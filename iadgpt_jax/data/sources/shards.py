@@ -6,10 +6,12 @@ and the list of its rows is written last, so a shard that has its list is whole.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,28 +62,32 @@ def is_written(job: Job, shard: Shard) -> bool:
     return job.rows_file(shard).is_file() and job.shard_file(shard).is_file()
 
 
+def remove_unfinished(job: Job) -> None:
+    """Remove what processes were writing that are no more."""
+    for aside in (*Path(job.work, DATA).glob(".*"), *Path(job.work, ROWS).glob("*.aside")):
+        aside.unlink(missing_ok=True)
+
+
 def write_shard(job: Job, shard: Shard) -> str:
-    """Write one shard, unless it is there already; returns its name. Nothing is wrong with a shard without examples."""
+    """Write one shard, unless it is there already; returns its name. Nothing is wrong with a shard without examples.
+
+    Raises OSError where there is no room for it.
+    """
     if is_written(job, shard):
         return shard.name
-    from array_record.python import array_record_module
-
-    serializer, features = _serializer()
     target = job.shard_file(shard)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     rows, left_out, size = [], [], 0
-    writer = array_record_module.ArrayRecordWriter(str(aside), "group_size:1")  # one by one: read at random
-    for loaded in _loaded(job, shard, left_out):
-        example, hashes = make_example(loaded, job.side)
-        # Deterministic: by default the order of an example's fields differs from process to process.
-        data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
-        writer.write(data)
-        size += len(data)
-        rows.append([asdict(loaded.entry.record(masked=loaded.mask is not None)), loaded.entry.key, hashes])
-    writer.close()
+    with _writer(aside) as write:
+        for loaded in _loaded(job, shard, left_out):
+            example, hashes = make_example(loaded, job.side)
+            data = _serialized(example)
+            write(data)
+            size += len(data)
+            rows.append([asdict(loaded.entry.record(masked=loaded.mask is not None)), loaded.entry.key, hashes])
     _rename(aside, target)
     listed = {"rows": rows, "left_out": [item.to_json() for item in left_out], "size": size}
-    list_aside = job.rows_file(shard).with_suffix(f".{os.getpid()}")
+    list_aside = job.rows_file(shard).with_suffix(f".{os.getpid()}.aside")
     list_aside.write_text(json.dumps(listed, ensure_ascii=False), encoding="utf-8")
     _rename(list_aside, job.rows_file(shard))
     return shard.name
@@ -159,6 +165,28 @@ def _serializer() -> tuple[Any, Any]:
 
     made = features()
     return tfds.core.example_serializer.ExampleSerializer(made.get_serialized_info()), made
+
+
+def _serialized(example: dict[str, Any]) -> bytes:
+    serializer, features = _serializer()
+    # Deterministic: by default the order of an example's fields differs from process to process.
+    return serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """What appends to a new ArrayRecord file, which is whole afterwards. Raises OSError where there is no room."""
+    from array_record.python import array_record_module
+
+    def told(do: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return do(*arguments)
+        except RuntimeError as error:  # ArrayRecord's own, whatever the system said
+            raise OSError(errno.EIO, str(error).split(";")[0]) from error
+
+    writer = told(array_record_module.ArrayRecordWriter, str(path), "group_size:1")  # one by one: read at random
+    yield lambda data: told(writer.write, data)
+    told(writer.close)
 
 
 def _loaded(job: Job, shard: Shard, left_out: list[LeftOut]) -> Iterator[Loaded]:

@@ -6,7 +6,9 @@ A file is taken by an entry, named by the reader as left out, covered by a patte
 from __future__ import annotations
 
 import os
+import posixpath
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +22,8 @@ class Tree:
     """The folder `root`. Paths in and out are relative to it, with forward slashes; "" is the root itself.
 
     `left_out` collects what readers leave out, `notes` what they took folders for. Folders in `without` do not exist
-    for it (the output may lie inside the source).
+    for it (the output may lie inside the source), nor do paths that lead out of the root: indexes that came with a
+    dataset name any.
     """
 
     def __init__(self, root: str | Path, without: Iterable[Path] = ()):
@@ -52,7 +55,17 @@ class Tree:
         return [name for name in self.files(relative) if is_image(name)]
 
     def exists(self, relative: str) -> bool:
-        return self.path(relative).is_file()
+        return self.stat(relative) is not None
+
+    def stat(self, relative: str) -> os.stat_result | None:
+        """Size and time of a file; None where there is no such file. Any text may be asked for."""
+        if posixpath.isabs(relative) or posixpath.normpath(relative).split("/")[0] == "..":
+            return None
+        try:
+            found = os.stat(self.path(relative))
+        except (OSError, ValueError):  # not there, too long, or characters that no name has
+            return None
+        return found if stat.S_ISREG(found.st_mode) else None
 
     def take(self, *relative: str) -> None:
         """These files are part of the dataset, or were read to make it."""
@@ -143,4 +156,4 @@ def _is_file(entry: os.DirEntry) -> bool:
 
 
 def _digest(path: str) -> bytes:
-    return blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest()
+    return blake2b(path.encode(errors="surrogatepass"), digest_size=8).digest()

@@ -77,7 +77,8 @@ def exchanges_of(turns: Any, images: int) -> tuple[Exchange, ...] | str:
         return "no conversation"
     texts: list[str] = []
     for number, turn in enumerate(turns):
-        role = ROLES.get(turn.get("from") or turn.get("role")) if isinstance(turn, dict) else None
+        named = (turn.get("from") or turn.get("role")) if isinstance(turn, dict) else None
+        role = ROLES.get(named) if isinstance(named, str) else None
         value = turn.get("value", turn.get("content")) if isinstance(turn, dict) else None
         if role != ("question", "answer")[number % 2] or not isinstance(value, str) or not value.strip():
             return f"turn {number} is not a {('question', 'answer')[number % 2]} in words"

@@ -67,7 +67,7 @@ def _exchanges(value: Any) -> tuple[Exchange, ...] | str:
         if not isinstance(one, dict) or not isinstance(one.get("Options"), dict) or not one.get("Question"):
             return f"question {number} has no text or no options"
         options, answer = one["Options"], one.get("Answer")
-        if answer not in options:
+        if not isinstance(answer, str) or answer not in options:
             return f"question {number} has the answer {answer}, which is none of its options"
         question = str(one["Question"]) if number else f"{IMAGE_MARK}\n{one['Question']}"
         told = tuple(f"{letter}: {text}" for letter, text in options.items())
@@ -76,8 +76,10 @@ def _exchanges(value: Any) -> tuple[Exchange, ...] | str:
 
 
 def _references(tree: Tree, image: str, value: dict[str, Any]) -> tuple[str, ...]:
-    named = value.get("similar_templates") or ()
-    usable = [name for name in named if isinstance(name, str) and name.count("/") > 1]
+    named = value.get("similar_templates")
+    usable = [
+        name for name in (named if isinstance(named, list) else ()) if isinstance(name, str) and name.count("/") > 1
+    ]
     shown = tuple(dict.fromkeys(usable[:SHOWN]))
     missing = [name for name in shown if not tree.exists(name)]
     for name in missing:

@@ -60,9 +60,12 @@ def _read_index(tree: Tree, path: str, images: str) -> Iterator[Entry]:
     meta = index.get("meta") if isinstance(index.get("meta"), dict) else {}
     normal = meta.get("normal_class", "OK")
     for split in (TRAIN, TEST):
-        for number, item in enumerate(index.get(split) or []):
+        items = index.get(split)
+        for number, item in enumerate(items if isinstance(items, list) else []):
             if not _is_item(item):
-                tree.leave_out(f"{path}, {split}[{number}]", "not an item with category, anomaly_class and image_path")
+                tree.leave_out(
+                    f"{path}, {split}[{number}]", "not an item with category, anomaly_class and paths as texts"
+                )
                 continue
             base = join(images, item["category"])
             code, image = item["anomaly_class"], join(base, item["image_path"])
@@ -82,4 +85,6 @@ def _read_index(tree: Tree, path: str, images: str) -> Iterator[Entry]:
 
 def _is_item(item: Any) -> bool:
     names = ("category", "anomaly_class", "image_path")
-    return isinstance(item, dict) and all(isinstance(item.get(name), str) and item[name] for name in names)
+    if not isinstance(item, dict) or not isinstance(item.get("mask_path") or "", str):
+        return False
+    return all(isinstance(item.get(name), str) and item[name] for name in names)

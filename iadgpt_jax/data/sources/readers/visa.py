@@ -54,8 +54,13 @@ def _kinds(tree: Tree, category: str) -> dict[str, str]:
 def _rows(tree: Tree, path: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     tree.take(path)
     text = read_bytes(tree.path(path)).decode("utf-8-sig", errors="replace")
-    rows = csv.DictReader(io.StringIO(text))
-    if missing := [column for column in columns if column not in (rows.fieldnames or ())]:
-        raise InputError(f"{tree.path(path)} has no column {', '.join(missing)}; it should have {', '.join(columns)}")
-    for row in rows:
-        yield {column: (row[column] or "").strip() for column in columns}
+    rows = csv.DictReader(io.StringIO(text, newline=None))  # whatever ends its lines
+    try:
+        if missing := [column for column in columns if column not in (rows.fieldnames or ())]:
+            raise InputError(
+                f"{tree.path(path)} has no column {', '.join(missing)}; it should have {', '.join(columns)}"
+            )
+        for row in rows:
+            yield {column: (row[column] or "").strip() for column in columns}
+    except csv.Error as error:  # such as a quote without end
+        raise InputError(f"cannot read {tree.path(path)}, line {rows.line_num}: {error}; download it again") from error

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import operator
+import tokenize
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import overload
 
 import numpy as np
 
+from iadgpt_jax.data.sources.entry import TEST, TRAIN, VALIDATION
 from iadgpt_jax.data.sources.sample import Record
 from iadgpt_jax.errors import InputError
 
@@ -70,7 +72,7 @@ class Keys(Sequence[str]):
     def __getitem__(self, index: int) -> str:
         index = range(len(self))[index]
         start = int(self._ends[index - 1]) if index else 0
-        return bytes(self._data[start : self._ends[index]]).decode()
+        return bytes(self._data[start : self._ends[index]]).decode(errors="replace")  # a damaged one names nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,20 +99,51 @@ class Index:
                 np.load(folder / name, mmap_mode="r") for name in (_RECORD, _SHA256, _KEYS, _ENDS)
             )
             more = [np.load(folder / name, mmap_mode="r") for name in (_MORE_SHA256, _MORE_ROWS) if _hashed(folder)]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, RecursionError, tokenize.TokenError) as error:
             raise InputError(f"cannot read the index in {folder}: {error}; run tools/prepare_data.py again") from error
-        if contents.get("format") != FORMAT:
-            raise InputError(f"{directory} has format {contents.get('format')}, not {FORMAT}; prepare it again")
-        kinds = [Record(**values) for values in contents["records"]]
+        if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+            named = contents.get("format") if isinstance(contents, dict) else None
+            raise InputError(f"{directory} has format {named}, not {FORMAT}; prepare it again")
+        try:
+            kinds = [Record(**values) for values in contents["records"]]
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder / _KINDS} holds no records ({error}); run tools/prepare_data.py again"
+            ) from error
+        if not _go_together(kinds, which, sha256, keys, ends):
+            raise InputError(f"the files in {folder} do not go together; run tools/prepare_data.py again")
         if not more and any(kind.exchanges for kind in kinds):
             raise InputError(f"{directory} has no hashes of its conversations' further images; prepare it again")
         more_sha256, more_rows = more or (np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
+        if not _rows_of_further_images(more_sha256, more_rows, which.size):
+            raise InputError(f"the files in {folder} do not go together; run tools/prepare_data.py again")
         return cls(Records(kinds, np.asarray(which)), Keys(keys, ends), sha256, more_sha256, more_rows)
 
 
 def _hashed(folder: Path) -> bool:
     """Whether further images have their hashes here: the first datasets of this format lack them."""
     return (folder / _MORE_ROWS).is_file()
+
+
+def _rows_of_further_images(sha256: np.ndarray, rows: np.ndarray, count: int) -> bool:
+    """Whether these are hashes of further images, each of one of `count` records."""
+    typed = (sha256.dtype, rows.dtype) == (np.uint8, np.int64)
+    if not typed or rows.ndim != 1 or sha256.shape != (rows.size, 32):
+        return False
+    return not rows.size or bool(0 <= rows.min() and rows.max() < count)
+
+
+def _go_together(kinds, which: np.ndarray, sha256: np.ndarray, keys: np.ndarray, ends: np.ndarray) -> bool:
+    """Whether shapes and types are those of one index, and what points elsewhere points to what is there."""
+    count = which.size
+    typed = (which.dtype, sha256.dtype, keys.dtype, ends.dtype) == (np.int32, np.uint8, np.uint8, np.int64)
+    if not typed or which.shape != (count,) or sha256.shape != (count, 32) or ends.shape != (count,) or keys.ndim != 1:
+        return False
+    if not count:
+        return keys.size == 0
+    known = all(isinstance(kind.category, str) and kind.split in (TRAIN, VALIDATION, TEST) for kind in kinds)
+    inside = known and 0 <= which.min() and which.max() < len(kinds)
+    return bool(inside and ends[0] >= 0 and (np.diff(ends) >= 0).all() and ends[-1] == keys.size)
 
 
 def write_index(directory: Path, rows: Iterable[tuple[Record, str, Sequence[str]]]) -> None:

@@ -108,7 +108,7 @@ class PreparedSource:
     def _load(self, index: int) -> Sample:
         row = index if self._chosen[0] is None else int(self._chosen[0][index])
         record, key = self.records[index], self._index.keys[row]
-        example = self._splits[record.split][row - self._starts[record.split]]
+        example = self._read(record.split, row - self._starts[record.split])
         if example["key"].decode() != key:
             raise InputError(f"{self._directory} does not match its index; run tools/prepare_data.py again")
         name = f"{key} in {self._directory}"
@@ -133,6 +133,16 @@ class PreparedSource:
             references=tuple(text.decode() for text in example["references"]),
         )
         return squash(sample, self.side, self.mask_resize)
+
+    def _read(self, split: str, number: int) -> dict[str, Any]:
+        """Example `number` of a split, undecoded."""
+        try:
+            return self._splits[split][number]
+        except (RuntimeError, ValueError, LookupError, OSError, TypeError) as error:  # ArrayRecord's and TFDS's own
+            raise InputError(
+                f"cannot read record {number} of {split} in {self._directory} ({error}); its files are damaged: run "
+                "tools/prepare_data.py again"
+            ) from error
 
     @functools.cached_property
     def _index(self) -> Index:
@@ -162,10 +172,17 @@ class PreparedSource:
     def _splits(self) -> dict[str, Any]:
         """Split name to a random-access sequence of undecoded examples."""
         import tensorflow_datasets as tfds
+        from google.protobuf import json_format
 
-        builder = tfds.builder_from_directory(self._directory)
-        raw = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
-        return {split: builder.as_data_source(split, decoders=raw) for split in builder.info.splits}
+        try:
+            builder = tfds.builder_from_directory(self._directory)
+            raw = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
+            return {split: builder.as_data_source(split, decoders=raw) for split in builder.info.splits}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, json_format.Error) as error:
+            raise InputError(
+                f"cannot read {INFO_FILE} and features.json in {self._directory} ({error}); run tools/prepare_data.py "
+                "again"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:  # open and mapped files stay behind when a loader's worker gets its copy
         return {name: value for name, value in self.__dict__.items() if name not in _OPENED}

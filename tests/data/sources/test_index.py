@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,18 +43,62 @@ def test_a_row_weighs_little_and_nothing_is_held_in_memory(tmp_path):
     assert isinstance(index.sha256, np.memmap)
 
 
-@pytest.mark.parametrize("damage", ["missing", "other format", "not an array"])
+def overwrite(name: str, to: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(to)
+
+
+def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new))
+
+
+def store(name: str, array) -> Callable[[Path], None]:
+    return lambda folder: np.save(folder / name, array)
+
+
+KINDS = "kinds_of_records.json"
+DAMAGE = {
+    "missing": lambda folder: (folder / "keys.npy").unlink(),
+    "another format": replace(KINDS, '"format": 2', '"format": 9'),
+    "no array": overwrite("record.npy", b"none"),
+    "empty": overwrite("sha256.npy", b""),
+    "a header cut off": lambda folder: overwrite(
+        "record.npy", (folder / "record.npy").read_bytes().replace(b"), }", b" , }")
+    )(folder),
+    "no object": overwrite(KINDS, b"[]"),
+    "no records": overwrite(KINDS, b'{"format": 2}'),
+    "other records": overwrite(KINDS, b'{"format": 2, "records": [{"colour": "red"}]}'),
+    "an unknown split": replace(KINDS, '"train"', '"trian"'),
+    "a kind that is not there": store("record.npy", np.full(10, 99, np.int32)),
+    "fewer hashes": store("sha256.npy", np.zeros((3, 32), np.uint8)),
+    "keys that end before they start": store("key_ends.npy", np.arange(10, 0, -1, np.int64)),
+    "keys that end behind the last": store("key_ends.npy", np.arange(10_000, 10_010, dtype=np.int64)),
+    "other numbers": store("record.npy", np.zeros(10, np.float64)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_index_is_one_line(damage, tmp_path):
     write_index(tmp_path, rows(10))
-    if damage == "missing":
-        (tmp_path / FOLDER / "keys.npy").unlink()
-    elif damage == "other format":
-        path = tmp_path / FOLDER / "kinds_of_records.json"
-        path.write_text(path.read_text().replace('"format": 2', '"format": 9'))
-    else:
-        (tmp_path / FOLDER / "record.npy").write_bytes(b"none")
+    DAMAGE[damage](tmp_path / FOLDER)
     with pytest.raises(InputError, match="again"):
         Index.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "folder-train.array_record-00000-of-00001"])
+@pytest.mark.parametrize("damage", ["empty", "half", "missing", "other bytes"])
+def test_a_damaged_dataset_is_one_line(name, damage, tmp_path, monkeypatch):
+    monkeypatch.setattr("iadgpt_jax.data.sources.prepare.draw_sheet", lambda directory: b"")
+    trees.draw("folder", tmp_path / "parts")
+    out = tmp_path / "out"
+    prepare(Request("folder", tmp_path / "parts", out), say=lambda line: None)
+    file = out / name
+    data = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes({"empty": b"", "half": data[: len(data) // 2], "other bytes": b"\xff" * len(data)}[damage])
+    with pytest.raises(InputError, match="tools/prepare_data.py"):
+        PreparedSource(out)[0]
 
 
 def test_a_part_of_a_dataset_is_the_rows_that_were_chosen(tmp_path):

@@ -56,7 +56,7 @@ def on_slice(c: ml_collections.ConfigDict) -> None:
     """
     if not c.slice:
         return
-    match = re.fullmatch(r"(?:(\d+)x)?([a-z]\w*):(\d+(?:x\d+)*)", c.slice)
+    match = re.fullmatch(r"(?:([1-9]\d*)x)?([a-z]\w*):([1-9]\d*(?:x[1-9]\d*)*)", c.slice, re.ASCII)
     if not match:
         raise InputError(f"no slice {c.slice!r}: write a size as 7b@v5p:2x2x4, or 7b@2xv5p:2x2x4 for two slices")
     slices, kind, sizes = int(match.group(1) or 1), match.group(2), match.group(3)
@@ -74,6 +74,12 @@ def on_slice(c: ml_collections.ConfigDict) -> None:
     c.rows = rows
 
 
+def _spreading(c: ml_collections.ConfigDict) -> list[int]:
+    """How many chips c.rows spread over."""
+    whole = [chips for chips in range(1, c.rows + 1) if c.rows % chips == 0]
+    return sorted({chips * tensor for chips in whole for tensor in (1, 2, 4) if tensor <= MOST_TENSOR[c.size]})
+
+
 def _few_rows(c: ml_collections.ConfigDict, slices: int, chips: int) -> None:
     """Spread c.rows, as they are, over all chips."""
     for tensor in (1, 2, 4):
@@ -81,6 +87,6 @@ def _few_rows(c: ml_collections.ConfigDict, slices: int, chips: int) -> None:
             c.mesh.data, c.mesh.fsdp, c.mesh.tensor = slices, chips // tensor, tensor
             return
     raise InputError(
-        f"the paper's batch is {c.rows} rows, too few for {slices * chips} chips: choose a slice of at most "
-        f"{c.rows * MOST_TENSOR[c.size]}, or {c.size}@{c.slice} with its own batch and rate"
+        f"the paper's batch of {c.rows} rows does not spread over {slices * chips} chips: choose a slice of "
+        f"{', '.join(map(str, _spreading(c)))} chips, or {c.size}@{c.slice} with its own batch and rate"
     )

@@ -100,9 +100,12 @@ def test_the_paper_on_a_slice_keeps_its_batch_or_says_that_it_cannot():
     assert (spread.rows, spread.steps, spread.optimizer.rate) == (plain.rows, plain.steps, plain.optimizer.rate)
     assert spread.mesh.to_dict() == {"data": 1, "fsdp": 8, "tensor": 2}
     assert get_config("stage3", "7b,paper@2xv5e:4x4").mesh.to_dict() == {"data": 2, "fsdp": 4, "tensor": 4}
-    with pytest.raises(InputError, match="8 rows, too few for 64 chips: choose a slice of at most 32, or 7b@v5e:8x8"):
+    with pytest.raises(
+        InputError,
+        match="8 rows does not spread over 64 chips: choose a slice of 1, 2, 4, 8, 16, 32 chips, or 7b@v5e:8x8",
+    ):
         get_config("stage3", "7b,paper@v5e:8x8")
-    with pytest.raises(InputError, match="at most 16"):
+    with pytest.raises(InputError, match="8, 16 chips"):
         get_config("stage3", "3b,paper@v5e:4x8")
 
 

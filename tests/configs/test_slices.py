@@ -53,3 +53,18 @@ def test_no_slice_changes_nothing_and_wrong_ones_are_refused():
         get_config(3, "7b@v5p")
     with pytest.raises(InputError, match="tiny@v5e:4x4: slices are for :3b and :7b"):
         get_config(3, "tiny@v5e:4x4")
+
+
+@pytest.mark.parametrize("recipe", ["", ",paper"])
+@pytest.mark.parametrize("name", ["v5p:0", "v5p:0x0", "0xv5p:2x2x4", "v5p:2x", "v5p:2x2x4,paper", "v5p:١x٢"])
+def test_a_slice_that_cannot_be_is_one_line(name, recipe):
+    with pytest.raises(InputError, match=f"no slice '{name}'"):
+        get_config(3, f"7b{recipe}@{name}")
+
+
+def test_the_papers_rows_name_the_slices_they_spread_over():
+    with pytest.raises(InputError, match="8 rows does not spread over 27 chips: choose a slice of 1, 2, 4, 8, 16, 32"):
+        get_config(3, "7b,paper@v5p:3x3x3")
+    for chips in (1, 2, 4, 8, 16, 32):
+        mesh = get_config(3, f"7b,paper@v5p:{chips}").mesh
+        assert mesh.data * mesh.fsdp * mesh.tensor == chips

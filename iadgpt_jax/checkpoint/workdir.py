@@ -44,7 +44,9 @@ def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]
     try:
         saved = json.loads(path.read_text())
         config, info = config_from_dict(saved["model"]), saved["info"]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        if not isinstance(info, dict):
+            raise TypeError(f"info is {info!r}")
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error}): restore it from a backup") from error
     return config, Tokenizer.load(Path(workdir) / TOKENIZER), info
 

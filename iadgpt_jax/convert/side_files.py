@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from iadgpt_jax.data.chat import CHAT_TEMPLATE
-from iadgpt_jax.data.native_resolution import PUBLISHED, PixelBounds
+from iadgpt_jax.data.native_resolution import PUBLISHED, PixelBounds, are_bounds
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.vision import IMAGE_MEAN, IMAGE_STD
@@ -39,6 +38,8 @@ def read_preprocessor(directory: Path, config: ModelConfig) -> PixelBounds:
         if not file.exists():
             return PUBLISHED
         values = _read_object(file)
+    if not isinstance(values, dict):
+        raise InputError(f"{file}: image_processor is {values!r}, no JSON object; get it again")
     _check_pixels(file, values, config)
     size = values.get("size") or {}
     if not isinstance(size, Mapping):
@@ -49,7 +50,7 @@ def read_preprocessor(directory: Path, config: ModelConfig) -> PixelBounds:
             ("min_pixels", "max_pixels"), ("shortest_edge", "longest_edge"), UNSAID, strict=True
         )
     )
-    if not all(isinstance(bound, int) and bound > 0 for bound in (least, most)) or least > most:
+    if not are_bounds((least, most)):
         raise InputError(f"{file}: photographs of {least!r} to {most!r} pixels cannot be; correct the two bounds")
     return PixelBounds(least, most)
 
@@ -60,7 +61,7 @@ def _read_object(file: Path) -> dict:
         values = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read as JSON ({error}); get it again") from error
     if not isinstance(values, dict):
         raise InputError(f"{file} holds no JSON object; get it again")
@@ -72,7 +73,8 @@ def _check_pixels(file: Path, values: Mapping, config: ModelConfig) -> None:
         theirs = values.get(name, list(ours))
         theirs = theirs if isinstance(theirs, list) else [theirs]
         if len(theirs) != len(ours) or not all(
-            isinstance(a, int | float) and math.isclose(a, b, rel_tol=1e-5) for a, b in zip(theirs, ours, strict=True)
+            isinstance(a, int | float) and b * (1 - 1e-5) <= a <= b * (1 + 1e-5)
+            for a, b in zip(theirs, ours, strict=True)
         ):
             raise InputError(f"{file}: {name} is {values[name]}; this model computes only {', '.join(map(str, ours))}")
     fixed = {

@@ -32,7 +32,7 @@ class DetectionPrompt:
 
     abnormal, normal: words of the question, in lower case, whose attention to the query image makes the two maps
     (paper eq. 5). Inspecting reads the abnormal ones; supervised maps need both. Raises ValueError where one of them
-    is not in the question, or no abnormal one is given.
+    is not in the question, no abnormal one is given, or a text is none.
     """
 
     name: str
@@ -43,6 +43,9 @@ class DetectionPrompt:
     normal: tuple[str, ...] = ()
 
     def __post_init__(self):
+        texts = (self.name, self.question, self.normal_answer, self.anomalous_answer, *self.abnormal, *self.normal)
+        if not all(isinstance(text, str) and text for text in texts):
+            raise ValueError(f"detection prompt {self.name!r} has a part that is no text, or an empty one")
         missing = [word for word in (*self.abnormal, *self.normal) if not list(occurrences(self.question, word))]
         if missing or not self.abnormal:
             what = f"lacks the keywords {missing}" if missing else "has no abnormal keywords"
@@ -112,7 +115,7 @@ def prompt_of(info: Mapping) -> DetectionPrompt:
     if values is None:
         return NORMALITY
     try:
-        return DetectionPrompt(**values | {key: tuple(values[key]) for key in ("abnormal", "normal")})
+        return DetectionPrompt(**dict(values) | {key: tuple(values[key]) for key in ("abnormal", "normal")})
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(
             f"{INFO_KEY} in the model's files cannot be used ({error}); restore what was written"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -33,8 +33,23 @@ PUBLISHED = PixelBounds()
 
 
 def pixel_bounds_of(info: Mapping) -> PixelBounds:
-    """The bounds a model's files name; the published ones where they name none."""
-    return PixelBounds(*info.get(INFO_KEY, PUBLISHED))
+    """The bounds a model's files name; the published ones where they name none.
+
+    Raises InputError where they hold something else.
+    """
+    named = info.get(INFO_KEY, PUBLISHED)
+    if not are_bounds(named):
+        raise InputError(
+            f"{INFO_KEY} in the model's files is {named!r}, not the least and the most pixels; restore what was written"
+        )
+    return PixelBounds(*named)
+
+
+def are_bounds(named: Any) -> bool:
+    """Whether a value, as JSON holds it, is (least, most): whole numbers, in order, from 1 up to what any photograph
+    has."""
+    whole = isinstance(named, list | tuple) and all(type(bound) is int for bound in named)
+    return whole and len(named) == 2 and 1 <= named[0] <= named[1] < 2**53
 
 
 def smart_resize(height: int, width: int, factor: int = 28, bounds: PixelBounds = PUBLISHED) -> tuple[int, int]:

@@ -14,9 +14,10 @@ from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.workdir import read_model_files
 from iadgpt_jax.convert.hf_import import open_hf
 from iadgpt_jax.convert.side_files import read_preprocessor
-from iadgpt_jax.data.native_resolution import PUBLISHED, PixelBounds
+from iadgpt_jax.data.native_resolution import PUBLISHED, PixelBounds, pixel_bounds_of
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.inspector import Inspector
+from iadgpt_jax.models.iadgpt.config import PRESETS
 from tests.convert.checkpoints import write_checkpoint
 from tools import convert_hf
 
@@ -137,3 +138,36 @@ def test_a_damaged_file_is_an_input_error(published, tmp_path):
     (directory / FILE).write_text("{")
     with pytest.raises(InputError, match=f"{FILE} cannot be read as JSON"):
         open_hf(directory)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_pixels": -1}, {"max_pixels": 0}, {"max_pixels": 1e30}, {"max_pixels": 10**400}, {"max_pixels": "784"},
+        {"max_pixels": True}, {"min_pixels": float("nan")}, {"min_pixels": [1]}, {"max_pixels": 1, "min_pixels": 2},
+        {"size": 448}, {"size": ["shortest_edge"]}, {"size": {"shortest_edge": {}}, "max_pixels": 784},
+        {"image_mean": None}, {"image_mean": ["a", "b", "c"]}, {"image_std": [10**400] * 3}, {"rescale_factor": {}},
+        {"patch_size": [14]}, {"resample": "cubic"}, [],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_preprocessor_that_makes_no_sense_is_one_line(values, nested, tmp_path):
+    name = "processor_config.json" if nested else FILE
+    (tmp_path / name).write_text(json.dumps({"image_processor": values} if nested else values))
+    with pytest.raises(InputError, match=name):
+        read_preprocessor(tmp_path, PRESETS["tiny"])
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "\udcff"])
+def test_a_preprocessor_that_is_no_json_is_one_line(text, tmp_path):
+    (tmp_path / FILE).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=FILE):
+        read_preprocessor(tmp_path, PRESETS["tiny"])
+
+
+@pytest.mark.parametrize(
+    "named", [None, 5, [784], [784, 1, 2], ["a", "b"], [0, 784], [784, 1], [1.5, 784], {"least": 1}]
+)
+def test_bounds_in_a_models_files_that_make_no_sense_are_one_line(named):
+    with pytest.raises(InputError, match="image_pixels in the model's files"):
+        pixel_bounds_of({"image_pixels": named})

@@ -27,11 +27,21 @@ def test_files_from_before_prompts_were_stored_mean_the_first_prompt():
 
 
 @pytest.mark.parametrize(
-    "damage", [{"question": "Is it red?"}, {"abnormal": None}, {"colour": "red"}, {"abnormal": []}]
-)
+    "damage",
+    [
+        {"question": "Is it red?"}, {"abnormal": None}, {"colour": "red"}, {"abnormal": []}, {"abnormal": [""]},
+        {"abnormal": "defect"}, {"question": 5}, {"normal_answer": ""}, {"anomalous_answer": None}, {"name": ["x"]},
+    ],
+)  # fmt: skip
 def test_a_damaged_prompt_in_a_models_files_is_an_input_error(damage):
     with pytest.raises(InputError, match="detection_prompt in the model's files cannot be used"):
         prompt_of({"detection_prompt": NORMALITY.to_dict() | damage})
+
+
+@pytest.mark.parametrize("stored", [[], "normality", 5, {}, [["question", "Is it red?"]]])
+def test_what_is_no_prompt_is_an_input_error(stored):
+    with pytest.raises(InputError, match="detection_prompt in the model's files cannot be used"):
+        prompt_of({"detection_prompt": stored})
 
 
 def test_an_unknown_prompt_is_an_input_error_that_names_the_known_ones():

@@ -21,8 +21,10 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
         if config.value is not None:
             config.value.stage  # noqa: B018
         return rest
-    except AttributeError as error:  # its argument is a KeyError that names the key and perhaps a similar one
-        key = error.args[0].args[0] if error.args and isinstance(error.args[0], KeyError) else error
+    except (AttributeError, KeyError) as error:
+        # Of an unknown value; its argument is a KeyError that names the key and perhaps a similar one. A KeyError
+        # itself is that of an unknown group of values.
+        key = error.args[0].args[0] if error.args and isinstance(error.args[0], KeyError) else error.args[0]
         raise InputError(f"no such configuration key: {key} (configs/common.py has them all)") from error
     except OSError as error:
         reason = str(error).splitlines()[-1].strip()

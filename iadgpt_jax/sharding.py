@@ -29,10 +29,10 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[
     """
     devices = list(devices if devices is not None else jax.devices())
     sizes = [data, fsdp, tensor]
-    if sizes.count(-1) == 1:
+    if sizes.count(-1) == 1 and min(size for size in sizes if size != -1) >= 1:
         known = int(np.prod([s for s in sizes if s != -1]))
         sizes[sizes.index(-1)] = max(len(devices) // known, 1)
-    if int(np.prod(sizes)) != len(devices):
+    if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
         wanted = " × ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
         raise InputError(f"mesh {wanted} does not cover {len(devices)} devices: set config.mesh so that it does")
     automatic = (AxisType.Auto,) * 3

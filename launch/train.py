@@ -38,6 +38,7 @@ from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import entry, model_of, preset
 from iadgpt_jax.progress import progress
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
+from iadgpt_jax.train.bounds import check_values
 from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.log import TrainLog, describe
 from iadgpt_jax.train.model_options import continued, started, with_options
@@ -186,6 +187,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         )
     if config.profile.steps and not 1 <= config.profile.first <= config.steps:
         raise InputError(f"config.profile.first is {config.profile.first}: choose one of the steps 1 to {config.steps}")
+    check_values(config)
     if config.steps < 1:
         raise InputError(f"config.steps is {config.steps}: there is nothing to train")
 

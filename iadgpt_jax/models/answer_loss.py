@@ -20,6 +20,12 @@ def answer_loss(logits, ids, weights, total=None):
     return _mean(losses, weights, total)
 
 
+def check_chunks(vocab: int, chunks: int) -> None:
+    """Raises InputError where a vocabulary cannot be cut into so many parts."""
+    if vocab % chunks:
+        raise InputError(f"config.vocab_chunks={chunks} does not divide the vocabulary of {vocab}: choose another")
+
+
 def chunked_answer_loss(hidden, table, chunks: int, ids, weights, total=None):
     """answer_loss of logits hidden[B, A, E] · table[V, E] that never exist whole: V / chunks of them at a time, and
     once more in the backward pass.
@@ -30,8 +36,7 @@ def chunked_answer_loss(hidden, table, chunks: int, ids, weights, total=None):
       InputError: the vocabulary does not divide.
     """
     vocab, width = table.shape
-    if vocab % chunks:
-        raise InputError(f"config.vocab_chunks={chunks} does not divide the vocabulary of {vocab}: choose another")
+    check_chunks(vocab, chunks)
     exact = hidden.astype(jnp.float32)  # its gradient is summed over chunks: not in bfloat16
 
     @jax.checkpoint

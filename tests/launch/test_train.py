@@ -167,6 +167,12 @@ FAULTS = {
     "7b without weights": (["--config=configs/stage2.py:7b"], "published weights", "init_from"),
     "unknown key": (["--config=configs/stage2.py:tiny", "--config.nonsense=1"], "'nonsense'", "configuration key"),
     "misspelled key": (["--config=configs/stage2.py:tiny", "--config.optimizer.ratee=1"], "'ratee'", 'mean "rate"'),
+    "unknown group": (["--config=configs/stage2.py:tiny", "--config.optimizer.groups.new.rate=2"], "'new'", "key"),
+    "no number": (
+        ["--config=configs/stage2.py:tiny", "--config.optimizer.rate=nan"],
+        "optimizer.rate is nan",
+        "0 or more",
+    ),
     "unknown flag": (["--config=configs/stage2.py:tiny", "--epochs=3"], "'epochs'", "--config.KEY=VALUE"),
     "missing configuration": (["--config=configs/stage9.py:tiny"], "stage9.py", "configs/stageN.py:SIZE"),
     "unknown size": (["--config=configs/stage1.py:huge"], "'huge'", ":tiny, :bench, :3b or :7b"),

@@ -34,10 +34,15 @@ class Inspect(CategoryTask):
         synthetic: float = 0.1, synthesizers: Sequence[str] = ("cutpaste",), synthetic_kinds: bool = False,
         visits: int = 8,
     ):  # fmt: skip
-        check_option(Inspect, "shots", shots, len(shots) > 0 and min(shots) >= 1, "numbers of references, as (1, 2, 4)")
         check_option(
-            Inspect, "ratios", ratios, len(ratios) > 0 and 0 < min(ratios) <= max(ratios) <= 1, "within (0, 1]"
-        )
+            Inspect, "shots", shots, len(shots) > 0 and all(isinstance(k, int) and k >= 1 for k in shots),
+            "numbers of references, as (1, 2, 4)",
+        )  # fmt: skip
+        check_option(
+            Inspect, "ratios", ratios,
+            len(ratios) > 0 and all(isinstance(ratio, float | int) and 0 < ratio <= 1 for ratio in ratios),
+            "within (0, 1]",
+        )  # fmt: skip
         check_option(Inspect, "queries", queries, queries >= 0 and queries + reasons >= 1, "1 or more, or some reasons")
         check_option(Inspect, "reasons", reasons, reasons >= 0, "0 or more")
         check_option(Inspect, "more", more, more >= 0, "0 or more")

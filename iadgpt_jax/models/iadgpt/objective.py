@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.answer_loss import answer_loss, chunked_answer_loss
+from iadgpt_jax.models.answer_loss import answer_loss, check_chunks, chunked_answer_loss
 from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.iadgpt.losses import MAP_SPACES, LossWeights, map_loss
 from iadgpt_jax.models.iadgpt.model import IADGPT, Outputs
@@ -97,7 +97,12 @@ class AnswersAndMaps:
 
 
 def objective(model: IADGPT, lanes: Lanes | None, config) -> AnswersAndMaps:
-    """That of a stage: `loss`, `map_space` and `vocab_chunks` of its configuration (configs/common.py)."""
+    """That of a stage: `loss`, `map_space` and `vocab_chunks` of its configuration (configs/common.py).
+
+    Raises:
+      InputError: the vocabulary does not divide into as many chunks.
+    """
+    check_chunks(model.config.language.vocab, config.vocab_chunks)
     return AnswersAndMaps(model, lanes, LossWeights(**config.loss), config.map_space, config.vocab_chunks)
 
 

@@ -7,7 +7,7 @@ decoder the last layer of each group.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from iadgpt_jax.errors import InputError
@@ -51,6 +51,7 @@ class VisionConfig:
 
     def check(self, model: str) -> None:
         """Raises InputError, naming `model`, where no tower has these sizes."""
+        _check_positive(model, self)
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise InputError(f"model {model!r}: vision.width / vision.heads must be a multiple of 4")
         if self.window % (self.patch * self.merge):
@@ -111,6 +112,7 @@ class LanguageConfig:
 
     def check(self, model: str) -> None:
         """Raises InputError, naming `model`, where no decoder has these sizes."""
+        _check_positive(model, self)
         if self.width % self.heads or self.heads % self.kv_heads:
             raise InputError(
                 f"model {model!r}: width {self.width} must divide by heads {self.heads}, "
@@ -120,6 +122,13 @@ class LanguageConfig:
             raise InputError(
                 f"model {model!r}: mrope_section {self.mrope_section} must sum to half the head width {self.head_width}"
             )
+
+
+def _check_positive(model: str, sizes: VisionConfig | LanguageConfig) -> None:
+    for field in fields(sizes):
+        value = getattr(sizes, field.name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
+            raise InputError(f"model {model!r}: {field.name} is {value}: choose more than 0")
 
 
 @dataclass(frozen=True)

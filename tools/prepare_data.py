@@ -33,12 +33,14 @@ from pathlib import Path
 if __name__ == "__main__":  # found from a clone that is not installed, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from iadgpt_jax.data.images import MAX_PIXELS
 from iadgpt_jax.data.sources.datasets import DATASETS
 from iadgpt_jax.data.sources.prepare import SHEET_FILE, Request, Runner, prepare
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.progress import progress
 
 LEAST_SIDE = 28  # one merged token
+MOST_SIDE = int(MAX_PIXELS**0.5)
 
 
 @clear_errors()
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             f"--side={flags.side} is smaller than one merged token ({LEAST_SIDE} pixels); choose 448, or 0 for none"
         )
+    if flags.side > MOST_SIDE:
+        raise InputError(f"--side={flags.side} is more than {MOST_SIDE}; choose 448, or 0 for none")
     if flags.processes < 1:
         raise InputError(f"--processes={flags.processes} is none; choose 1 or more")
     request = Request(flags.dataset, flags.source, flags.out, flags.side, flags.categories, flags.words)
@@ -75,7 +79,7 @@ def watch(done: Iterator[str], total: int) -> Iterator[str]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset", required=True, choices=sorted(DATASETS), help="whose layout --source has")
     add("--source", required=True, type=Path, metavar="DIR", help="where the dataset was unpacked to")

@@ -178,3 +178,22 @@ def test_tfds_itself_reads_the_same(dataset, tmp_path):
         if ours[index].mask is not None:
             whole = example["mask"][..., 0] // 255  # masks are stored at the photograph's full size
             np.testing.assert_array_equal(resize_mask(whole, (56, 56), "max_pool"), ours[index].mask)
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--dataset=nope", "invalid choice: 'nope'"),
+        ("--side=x", "invalid int value"),
+        ("--side=1000000", "--side=1000000 is more than 8944"),
+        ("--source=" + "x" * 5000, "no such folder"),
+        ("--out=/", "exists already"),
+    ],
+)
+def test_flags_that_make_no_sense_are_one_line(flag, says, dataset, tmp_path, capsys):
+    fails(capsys, says, dataset, tmp_path / "out", flag)
+
+
+def test_words_nested_without_end_are_one_line(dataset, tmp_path, capsys):
+    (dataset / "words.jsonl").write_text("[" * 100_000)
+    fails(capsys, "is not JSON", dataset, tmp_path / "out")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -145,7 +146,7 @@ def _plan(request: Request, dataset: Dataset, say: Callable[[str], None]) -> Pla
     """Reads the source and writes the plan; what an earlier run left of another plan is removed."""
     before = plans.remembered(request.work)
     tree = Tree(request.source, without=(request.out, request.work))
-    if not tree.root.is_dir():
+    if not os.path.isdir(tree.root):  # unlike Path's, False for a name that is too long
         raise InputError(f"no such folder: {request.source}; name the one that {request.dataset} was unpacked to")
     words_file = request.words or request.source / WORDS_FILE
     options = {"version": VERSION, "dataset": request.dataset, "side": request.side}

@@ -83,7 +83,7 @@ class Words:
     def _parse(self, line: bytes, where: str) -> dict[str, Any]:
         try:
             words = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: nested without end
             raise InputError(f"{where} is not JSON ({error}); every line is one object") from error
         if not isinstance(words, dict) or not isinstance(words.get("key"), str) or not words["key"].strip("/"):
             raise InputError(f'{where} has no key; write {{"key": "bolt/test/scratch/000.png", …}}')

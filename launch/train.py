@@ -48,18 +48,6 @@ from iadgpt_jax.train.resume import restore_state, save_state
 from iadgpt_jax.train.speed import Speed
 from iadgpt_jax.train.watch import Recompilations
 
-# Values of a configuration of which at least one is needed.
-COUNTS = (
-    "rows",
-    "instances",
-    "microbatches",
-    "vocab_chunks",
-    "loader_threads",
-    "log_every",
-    "checkpoint_every",
-    "keep",
-)
-
 
 def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     """Run the stage that `config` describes, or go on with it. `source`: an open source instead of config.source."""
@@ -176,9 +164,6 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR; "
             f"or try {name}:tiny"
         )
-    for key in COUNTS:
-        if config[key] < 1:
-            raise InputError(f"config.{key} is {config[key]}: choose 1 or more")
     entry(config.architecture).check(config)
     if config.detection_prompt and config.map_space != "none" and not named_prompt(config.detection_prompt).normal:
         raise InputError(

@@ -29,9 +29,9 @@ DECAY = Bound("0 or more, below 1", lambda value: 0 <= value < 1)
 
 BOUNDS = {
     ONE_OR_MORE: """rows instances image_side source_categories microbatches vocab_chunks
-        log_every checkpoint_every keep
+        log_every checkpoint_every keep loader_threads
         row.slots row.images row.patches row.maps row.keyword_rows row.targets row.mask_side""",
-    NOT_NEGATIVE: """loader_threads pack.group row.prefix row.verdict_weight profile.steps
+    NOT_NEGATIVE: """pack.group row.prefix row.verdict_weight profile.steps
         optimizer.rate optimizer.warmup optimizer.weight_decay
         loss.answer loss.focal loss.dice_abnormal loss.dice_normal loss.binary_focal loss.focal_gamma""",
     POSITIVE: "optimizer.clip",

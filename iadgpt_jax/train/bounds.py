@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.registry import float_dtype
 from iadgpt_jax.models.remat import POLICIES
 
 
@@ -39,7 +40,6 @@ BOUNDS = {
     DECAY: "optimizer.b1 optimizer.b2",
     Bound("0 to 2147483647", lambda value: 0 <= value < 2**31): "seed",
 }  # fmt: skip
-DTYPES = {"dtype": ("float32", "bfloat16", "float16"), "optimizer.moments": ("float32", "bfloat16")}
 
 
 def check_values(config) -> None:
@@ -48,9 +48,8 @@ def check_values(config) -> None:
         value = _at(config, key)
         if not bound.holds(value):  # no comparison holds for a value that is no number
             raise InputError(f"config.{key} is {value}: choose {bound.choose}")
-    for key, names in DTYPES.items():
-        if _at(config, key) not in names:
-            raise InputError(f"config.{key} is {_at(config, key)!r}: choose {', '.join(names)}")
+    for key in ("dtype", "optimizer.moments"):
+        float_dtype(f"config.{key}", _at(config, key))
     if config.remat not in POLICIES:
         raise InputError(f"config.remat is {config.remat!r}: choose one of {', '.join(POLICIES)}")
     if config.rows % config.microbatches:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from iadgpt_jax.data.sources import index, plan, prepare, runners, shards
+from iadgpt_jax.data.sources.datasets import DATASETS
 from iadgpt_jax.data.sources.prepare import Request, Runner
 from iadgpt_jax.errors import InputError
 from tests.data.sources import trees
@@ -31,7 +32,7 @@ def planned(name: str, root: Path) -> list[str]:
     """The files that a preparation of a tree would read."""
     request = Request(name, root, root.parent / "out")
     request.work.mkdir(exist_ok=True)
-    made = prepare._plan(request, say=lambda line: None)
+    made = prepare._plan(request, DATASETS[name], say=lambda line: None)
     json.dumps([item.to_json() for item in made.left_out], ensure_ascii=False).encode()  # as the report is written
     return [path for shard in made.shards for entry in plan.entries_of(request.work, shard) for path in entry.files]
 

@@ -23,6 +23,7 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.registry import init_params, preset
+from iadgpt_jax.models.vision_towers import TOWER, TOWERS
 from iadgpt_jax.train.optimizer import split_params
 from launch.train import check
 
@@ -144,9 +145,9 @@ def test_every_task_and_option_is_a_key(stage, monkeypatch):
     assert set(config.mixture) == set(TASKS)
     for name in TASKS:
         assert set(config.mixture[name]) == {"weight", *default_options(name)}
-    for part in ("vision", "language"):
-        fields = {field.name for field in dataclasses.fields(getattr(preset("tiny"), part))}
-        assert set(config.model[part]) == fields
+    fields = {field.name for tower in TOWERS.values() for field in dataclasses.fields(tower)}
+    assert set(config.model.vision) == {TOWER, *fields}
+    assert set(config.model.language) == {field.name for field in dataclasses.fields(preset("tiny").language)}
     assert {"positions", "taps", "init"} <= set(config.model)
     overrides = {
         "config.mixture.inspect.ratios": "(1,.2)", "config.mixture.inspect.shots": "(1,2)",

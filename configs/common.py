@@ -53,11 +53,16 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.leakage = ml_collections.ConfigDict({"benchmarks": ("mvtec_ad", "visa"), "evaluation": ()})
     c.leakage.allow = ()  # categories that are another product than the evaluation category of their name
     c.leakage.drop = False  # leave such records out, instead of refusing to train
+    # Several sources instead of that one, by name: {"parts": {"path": …, "weight": 1.0, "include": "", "exclude": ""}},
+    # include and exclude being names or patterns of categories, separated by commas (data/run_sources.py).
+    c.sources = ml_collections.ConfigDict()
     c.image_side = {"tiny": 112, "bench": 224}.get(size, 448)  # of the square that images are squashed to, in pixels
     # Random flips and transposes, and red, green and blue permuted. They help training from scratch; for pretrained
     # weights they shift the inputs and make colour words false.
     c.augment = ml_collections.ConfigDict({"flips": tiny, "colours": tiny})
     c.mixture = ml_collections.ConfigDict()
+    c.questions = 0  # of the stage's own in an epoch, beside which those of config.replay are counted
+    c.replay = ml_collections.ConfigDict()  # stage before -> what part of how many questions comes along (`replay`)
 
     c.steps = 0
     c.rows = 8  # packed rows per step
@@ -78,6 +83,9 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.row.mask_side = 28 if tiny else 224
     c.row.verdict_weight = 1.0  # of a detection's Yes or No in the answer loss, beside words that weigh 1
     c.loader_threads = 1
+    c.loader_processes = 0  # that make batches, each with so many threads; 0: threads of the process that trains
+    c.reduced_jpeg = True  # read JPEGs much larger than image_side at a fraction of their size (data/images.py)
+    c.max_quarantined = 0.01  # of all records, how many may be impossible to decode; one always may, unless this is 0
 
     c.optimizer = ml_collections.ConfigDict()
     c.optimizer.kind = "muon" if tiny else "adamw"  # from scratch Muon learns to compare in a fraction of the steps
@@ -151,13 +159,23 @@ def options_of(*configs) -> ml_collections.ConfigDict:
 
 
 def mixture(c: ml_collections.ConfigDict, **shares: float) -> None:
-    """c.mixture: each task's share of all questions (their sum need not be 1), and every option it has. Tasks that the
-    stage does not teach stand there with a share of 0."""
+    """c.mixture: each task's share of the stage's questions (their sum need not be 1), the names of the sources that it
+    draws from (none: all that can serve it), and every option it has. Tasks that the stage does not teach stand there
+    with a share of 0."""
     for name in (*shares, *(name for name in TASKS if name not in shares)):
         options = default_options(name)
         if c.size in ("3b", "7b"):
             options |= {option: value for option, value in FULL_SIZE.items() if option in options}
-        c.mixture[name] = {"weight": float(shares.get(name, 0.0)), **options}
+        c.mixture[name] = {"weight": float(shares.get(name, 0.0)), "sources": (), "replay": "", **options}
+
+
+def replay(c: ml_collections.ConfigDict, before: ml_collections.ConfigDict, share: float) -> None:
+    """Let a part `share` of the questions that the stage `before` has of its own come along, in its proportions."""
+    name = f"stage{before.stage}"
+    c.replay[name] = {"share": share, "questions": before.questions}
+    for task, options in before.mixture.items():
+        if options.weight and not options.replay:
+            c.mixture[task].weight, c.mixture[task].replay = options.weight, name
 
 
 def from_scratch(c: ml_collections.ConfigDict) -> None:

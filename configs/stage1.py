@@ -17,6 +17,7 @@ def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
         c.row.images = 4
         laned(c, 128, (12, 28))
         return c
+    c.questions = 1_000_000
     c.row.maps = 1
     if c.recipe == "paper":
         # 67 questions a step with captions of 60 tokens; 3 epochs of about 1 M.

@@ -2,7 +2,8 @@
 
 import ml_collections
 
-from configs.common import common, filled, flat, from_scratch, laned, mixture, rate_for
+from configs import stage1
+from configs.common import common, filled, flat, from_scratch, laned, mixture, rate_for, replay
 from configs.slices import on_slice
 
 
@@ -23,7 +24,9 @@ def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
         laned(c, 120, (6, 40), (1, 64))
         return c
     # 800 k questions of its own, and 50 % of stage 1's 1 M. The paper does not say how its three tasks compare.
-    mixture(c, pair_difference=0.25, odd_one_out=0.185, irregular_region=0.185, describe=0.38)
+    c.questions = 800_000
+    mixture(c, pair_difference=0.4, odd_one_out=0.3, irregular_region=0.3)
+    replay(c, stage1.get_config(c.size), 0.5)
     c.mixture.pair_difference.update(pairs=2, more=6)
     c.row.maps = 1
     if c.recipe == "paper":

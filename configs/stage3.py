@@ -3,7 +3,8 @@
 
 import ml_collections
 
-from configs.common import common, filled, flat, from_scratch, laned, mixture, rate_for
+from configs import stage2
+from configs.common import common, filled, flat, from_scratch, laned, mixture, rate_for, replay
 from configs.slices import on_slice
 
 VIT = r"^vision/(?!fusion/|merger/)"  # whatever the tower's blocks are called; gates, merger and decoder train
@@ -27,7 +28,9 @@ def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
         return c
     # 700 k questions of its own, and 80 % of stage 2's own 800 k. Reasoning from instruction data has no share until a
     # source with conversations is configured (docs/data.md).
-    mixture(c, inspect=0.52, pair_difference=0.2, odd_one_out=0.14, irregular_region=0.14)
+    c.questions = 700_000
+    mixture(c, inspect=1)
+    replay(c, stage2.get_config(c.size), 0.8)
     c.mixture.inspect.update(queries=2, reasons=1, more=12)
     c.mixture.pair_difference.update(pairs=1, more=6)
     c.row.targets = 384  # enough where 120 tokens are said of a defect

@@ -1,10 +1,22 @@
-"""absl's flags with a configuration file among them; every mistake is one line."""
+"""absl's flags with a configuration file among them; every mistake is one line.
+
+A configuration is locked: a key that it does not have is an error. But what `config.sources` holds is named by whoever
+starts a run, so `--config.sources.NAME.KEY=VALUE` makes the source NAME if there is none.
+"""
 
 from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
 
 from absl import flags
 
 from iadgpt_jax.errors import InputError
+
+# What config.sources.NAME can say, and what holds where it does not (data/run_sources.py).
+SOURCE = {"path": "", "weight": 1.0, "include": "", "exclude": ""}
+_OF_SOURCE = re.compile(r"--?config\.sources\.([^.=]+)\.([^.=]+)=(.*)", re.DOTALL)
 
 
 def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
@@ -16,10 +28,14 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
     Raises:
       InputError: a mistake in the command line or in the configuration's name or keys.
     """
+    argv, of_sources = without_sources(argv)
+    sys.argv[1:], _ = without_sources(sys.argv[1:])  # where the configuration's flag looks for what overrides it
     try:
         rest = flags.FLAGS(argv)
         if config.value is not None:
             config.value.stage  # noqa: B018
+            for setting in of_sources:
+                set_source(config.value, *setting)
         return rest
     except (AttributeError, KeyError) as error:
         # Of an unknown value; its argument is a KeyError that names the key and perhaps a similar one. A KeyError
@@ -31,3 +47,25 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
         raise InputError(f"no configuration to read: {reason}; write --config=configs/stageN.py:SIZE") from error
     except flags.Error as error:
         raise InputError(f"{error}; write {usage}") from error
+
+
+def without_sources(words: Sequence[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
+    """(the other words, (name, key, value) of each --config.sources.NAME.KEY=VALUE among them)."""
+    matches = [_OF_SOURCE.fullmatch(word) for word in words]
+    others = [word for word, match in zip(words, matches, strict=True) if match is None]
+    return others, [match.groups() for match in matches if match]
+
+
+def set_source(config, name: str, key: str, text: str) -> None:
+    """config.sources.NAME.KEY = text, which makes the source where there is none. Raises InputError for a key that no
+    source has, and for a weight that is not a number."""
+    if key not in SOURCE:
+        raise InputError(f"no such configuration key: sources.{name}.{key}; a source has {', '.join(SOURCE)}")
+    try:
+        value = type(SOURCE[key])(text)
+    except ValueError as error:
+        raise InputError(f"--config.sources.{name}.{key}={text} is not a number") from error
+    with config.unlocked():
+        if name not in config.sources:
+            config.sources[name] = dict(SOURCE)
+        config.sources[name][key] = value

@@ -28,10 +28,9 @@ from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.ancestry import INFO_KEY, training_entry, with_entries
 from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.leakage import without_leakage
-from iadgpt_jax.data.loader import categories_of, open_batches, put
+from iadgpt_jax.data.loader import open_batches, put
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
-from iadgpt_jax.data.sources import open_source
+from iadgpt_jax.data.run_sources import check_sources, only, open_sources, without_evaluation_data
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import StopSignals, compiled_together, is_main_process, joined
 from iadgpt_jax.errors import InputError, clear_errors
@@ -50,14 +49,12 @@ from iadgpt_jax.train.watch import Recompilations
 
 
 def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
-    """Run the stage that `config` describes, or go on with it. `source`: an open source instead of config.source."""
+    """Run the stage that `config` describes, or go on with it. `source`: an open source instead of those it names."""
     # ---- Check the configuration and where the data comes from before anything expensive ----
     check(config)
     make_workdir(workdir)
-    source = source or open_source(
-        config.source, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories
-    )
-    source = without_leakage(source, config.leakage, categories_of(config), warn, hashing)
+    sources = [only(source, config)] if source else open_sources(config)
+    sources = without_evaluation_data(sources, config.leakage, warn, hashing)
     mesh = make_mesh(**config.mesh)
     rules = ShardingRules()
 
@@ -85,7 +82,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     if config.instances % shares:
         raise InputError(f"{config.instances} instances do not divide by {shares} processes: set config.instances")
     encoder = Encoder(model_config, tokenizer, prompt)
-    batches = open_batches(config, source, encoder, process=share, processes=shares, say=warn)
+    batches = open_batches(config, sources, encoder, process=share, processes=shares, say=warn)
     if batches.sample:
         say(f"rows as sampled: {describe(batches.sample)}")
     if batches.instances < config.instances:
@@ -96,7 +93,9 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     # ---- State, sharded over the mesh from the start ----
     checkpoints = Checkpoints(workdir, config.keep)
     first = 0
-    trained_on = with_entries(stored, [training_entry(config.stage, source, categories_of(config), hashing)])
+    trained_on = with_entries(
+        stored, [training_entry(config.stage, one.source, one.categories, hashing) for one in sources]
+    )
     if going_on:
         if is_main_process() and trained_on != stored.get(INFO_KEY):  # other data from here on
             write_model_files(workdir, model_config, tokenizer, stored | {INFO_KEY: trained_on})
@@ -121,7 +120,9 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         tasks=batches.tasks, mesh=mesh, shares=shares, is_main_process=is_main_process(),
     )  # fmt: skip
     stop = StopSignals()
-    stream = batches.iterate(first, config.steps, threads=config.loader_threads)
+    stream = batches.iterate(
+        first, config.steps, threads=config.loader_threads, processes=config.loader_processes
+    )  # fmt: skip
     try:
         for step in range(first, config.steps):
             with profile.step(step + 1):
@@ -143,6 +144,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
                 say(f"stopped after step {step + 1}; the same command goes on from there")
                 raise SystemExit(stop.exit_status)
     finally:
+        stream.close()
         profile.close()
         compiled.close()
         log.close()
@@ -159,11 +161,12 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"--hf=DIR --out=DIR and pass --config.init_from=DIR; or try {name}:tiny, "
             "which needs neither weights nor data"
         )
-    if not config.source:
+    if not config.source and not config.sources:
         raise InputError(
-            f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR; "
-            f"or try {name}:tiny"
+            f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR, or several as "
+            f"--config.sources.NAME.path=DIR; or try {name}:tiny"
         )
+    check_sources(config)
     entry(config.architecture).check(config)
     if config.detection_prompt and config.map_space != "none" and not named_prompt(config.detection_prompt).normal:
         raise InputError(

@@ -67,12 +67,16 @@ def weights_of_grown(
     shares = np.asarray(shares) / np.sum(shares)
     sample = _Sample(draw, grow, shape, group, spares)
     weights = np.asarray(weights_of_ungrown(shares, sample.draw))
+    first = shares / weights  # questions of an instance that has not grown, relative to one another
     for _ in range(ROUNDS if len(shares) > 1 else 1):
         drawn, questions, tally = sample.placed(weights, instances)
         while tally.dropped > DROPPED * drawn.sum() and instances > 1:
             instances -= 1
             drawn, questions, tally = sample.placed(weights, instances)
-        each = np.maximum(questions, 1) / np.maximum(drawn, 1)
+        # What was not drawn at all, one of many parts, is taken to grow as the others do.
+        each = np.where(
+            drawn, np.maximum(questions, 1) / np.maximum(drawn, 1), first * questions.sum() / (drawn * first).sum()
+        )
         # Half of the way, for what one task's instances grow by hangs on what else lies in their rows.
         weights = np.asarray(_normalised(np.sqrt(weights * _normalised(shares / each))))
     return Drawn(tuple(weights.tolist()), instances, tally)

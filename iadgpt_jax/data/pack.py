@@ -76,7 +76,7 @@ def tally_of_rows(rows: Sequence[Row], shape: RowShape, dropped: int = 0) -> Tal
     )
     by_task: dict[str, Taught] = {}
     for one in placed:
-        taught = Taught(1, len(one.blocks), sum(len(block.targets) for block in one.blocks))
+        taught = Taught(1, len(one.blocks), sum(len(block.targets) for block in one.blocks), len(one.images))
         by_task[one.task] = by_task.get(one.task, Taught()).plus(taught)
     return dataclasses.replace(counts, tasks=by_task)
 

@@ -33,3 +33,14 @@ def to_patches(image: np.ndarray, vision: VisionTower) -> np.ndarray:
     split = image.reshape(rows, units, merge, patch, columns, units, merge, patch, 3)
     ordered = split.transpose(0, 4, 1, 5, 2, 6, 8, 3, 7)  # window, unit, patch in unit, channel, pixel
     return ordered.reshape(-1, vision.patch_values)
+
+
+def from_patches(patches: np.ndarray, grid: tuple[int, int], vision: VisionTower) -> np.ndarray:
+    """The inverse of `to_patches`: uint8[≥ P, 3·patch²] of an image of `grid` merged tokens -> uint8[H, W, 3]."""
+    units, merge, patch = vision.window_units, vision.merge, vision.patch
+    rows, columns = -(-grid[0] // units), -(-grid[1] // units)
+    ordered = patches[: patches_needed(grid, vision)]
+    ordered = ordered.reshape(rows, columns, units, units, merge, merge, 3, patch, patch)
+    split = ordered.transpose(0, 2, 4, 7, 1, 3, 5, 8, 6)
+    image = split.reshape(rows * units * merge * patch, columns * units * merge * patch, 3)
+    return image[: grid[0] * merge * patch, : grid[1] * merge * patch]

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 
 class Taught(NamedTuple):
-    """What some rows hold of one task. questions: query blocks, each what a prompt of its own would be. answer_tokens:
-    those that are learned."""
+    """What some rows hold of one task, or with several sources of one task and source. questions: query blocks, each
+    what a prompt of its own would be. answer_tokens: those that are learned. images: that are shown."""
 
     instances: int = 0
     questions: int = 0
     answer_tokens: int = 0
+    images: int = 0
 
     def plus(self, other: Taught) -> Taught:
         return Taught(*(a + b for a, b in zip(self, other, strict=True)))
@@ -27,7 +28,8 @@ class Tally:
 
     slots, images: decoder slots and image slots with content, out of slots_room and images_room. maps: that are read.
     pairs: (query, key) pairs of slots that attend. dropped: instances that found no room and are not trained on.
-    cut: instances placed with a text that was cut, because whole it is longer than a row. tasks: by name.
+    cut: instances placed with a text that was cut, because whole it is longer than a row. quarantined: images shown in
+    place of records that cannot be decoded (data/sources/quarantine.py). tasks: by name.
     """
 
     slots: int = 0
@@ -38,6 +40,7 @@ class Tally:
     pairs: int = 0
     dropped: int = 0
     cut: int = 0
+    quarantined: int = 0
     tasks: Mapping[str, Taught] = field(default_factory=dict)
 
     def __add__(self, other: Tally) -> Tally:

@@ -41,6 +41,9 @@ class Tokenizer:
         self._added = re.compile("|".join(map(re.escape, reversed(added))))
         self._encode = functools.lru_cache(maxsize=65536)(self._encode_uncached)
 
+    def __reduce__(self):  # for a loader's workers; what is cached stays behind
+        return type(self), (self.backend,)
+
     def _encode_uncached(self, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
         encoding = self.backend.encode(text, add_special_tokens=False)
         return tuple(encoding.ids), tuple(encoding.offsets)

@@ -32,11 +32,11 @@ BOUNDS = {
     ONE_OR_MORE: """rows instances image_side source_categories microbatches vocab_chunks
         log_every checkpoint_every keep loader_threads
         row.slots row.images row.patches row.maps row.keyword_rows row.targets row.mask_side""",
-    NOT_NEGATIVE: """pack.group row.prefix row.verdict_weight profile.steps
+    NOT_NEGATIVE: """questions loader_processes pack.group row.prefix row.verdict_weight profile.steps
         optimizer.rate optimizer.warmup optimizer.weight_decay
         loss.answer loss.focal loss.dice_abnormal loss.dice_normal loss.binary_focal loss.focal_gamma""",
     POSITIVE: "optimizer.clip",
-    SHARE: "optimizer.floor",
+    SHARE: "optimizer.floor max_quarantined",
     DECAY: "optimizer.b1 optimizer.b2",
     Bound("0 to 2147483647", lambda value: 0 <= value < 2**31): "seed",
 }  # fmt: skip

@@ -100,6 +100,7 @@ class TrainLog:
         values |= self.speed.rates(tally, seconds)
         values["filled_slots"], values["filled_images"] = tally.filled
         values["dropped"], values["cut"] = tally.dropped_share, tally.cut_share
+        values["quarantined"] = tally.quarantined / due.steps
         values["questions_per_step"] = tally.queries / due.steps
         for task, (questions, answer_tokens) in tally.mix(self.tasks).items():
             values[f"mix/{task}/questions"], values[f"mix/{task}/answer_tokens"] = questions, answer_tokens
@@ -144,10 +145,11 @@ def describe(tally: Tally) -> str:
     """How many questions there are, what part of them and of the answer tokens each task has, how full rows are, and
     what was left out."""
     mix = ", ".join(f"{task} {q:.1%} ({t:.1%})" for task, (q, t) in tally.mix().items())
+    replaced = f", {tally.quarantined:,} images replaced that cannot be decoded" if tally.quarantined else ""
     return (
         f"{tally.queries:,} questions, of them (and of the {tally.targets:,} answer tokens) {mix}; rows "
         f"{tally.filled[0]:.0%}, images {tally.filled[1]:.0%} full, {tally.dropped_share:.2%} of instances dropped, "
-        f"texts of {tally.cut_share:.2%} cut (config.row holds no more)"
+        f"texts of {tally.cut_share:.2%} cut (config.row holds no more){replaced}"
     )
 
 

@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import jinja2
 import yaml
 
+from iadgpt_jax.command_line import set_source, without_sources
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 
 HERE = Path(__file__).resolve().parent
@@ -177,6 +178,9 @@ def check_training(config: str, overrides: list[str], devices: int, processes: i
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     settings = module.get_config(*([size] if size else []))
+    overrides, of_sources = without_sources(overrides)
+    for setting in of_sources:
+        set_source(settings, *setting)
     for word in overrides:
         match = re.fullmatch(r"--config\.([\w.]+)=(.*)", word)
         if not match:

@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import open_batches
+from iadgpt_jax.data.mixture import shares_of
 from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.tally import Tally
@@ -75,10 +76,12 @@ def test_the_papers_settings():
     for name in ("answer", "focal", "dice_abnormal", "dice_normal"):
         assert [c.loss[name] for c in stages] == [1, 1, 1]
     own = ("pair_difference", "odd_one_out", "irregular_region")
-    share = stages[1].mixture.describe.weight / sum(stages[1].mixture[name].weight for name in own)
-    assert share == pytest.approx(0.5 * 1.0 / 0.8, rel=0.05)  # half of 1 M pairs beside 800 k
-    replayed = sum(stages[2].mixture[name].weight for name in own) / stages[2].mixture.inspect.weight
-    assert replayed == pytest.approx(0.8 * 0.8 / 0.7, rel=0.05)  # 80 % of 800 k beside 700 k
+    shares = [shares_of(c.mixture, c.questions, c.replay) for c in stages]
+    share = shares[1]["describe"] / sum(shares[1][name] for name in own)
+    assert share == pytest.approx(0.5 * 1.0 / 0.8)  # half of 1 M pairs beside 800 k
+    assert sum(shares[2][name] for name in own) / shares[2]["inspect"] == pytest.approx(
+        0.8 * 0.8 / 0.7
+    )  # 80 % of 800 k
 
 
 @pytest.mark.parametrize("stage", (1, 2, 3))
@@ -144,7 +147,7 @@ def test_every_task_and_option_is_a_key(stage, monkeypatch):
     config = get_config(stage, "tiny")
     assert set(config.mixture) == set(TASKS)
     for name in TASKS:
-        assert set(config.mixture[name]) == {"weight", *default_options(name)}
+        assert set(config.mixture[name]) == {"weight", "sources", "replay", *default_options(name)}
     fields = {field.name for tower in TOWERS.values() for field in dataclasses.fields(tower)}
     assert set(config.model.vision) == {TOWER, *fields}
     assert set(config.model.language) == {field.name for field in dataclasses.fields(preset("tiny").language)}

@@ -13,6 +13,7 @@ import pytest
 
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import measure_mix, open_batches
+from iadgpt_jax.data.mixture import shares_of
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.models.registry import preset
 from tests.data.worded import Worded
@@ -52,7 +53,7 @@ def test_rows_are_full_and_drop_nothing_however_long_texts_are(stage, tokens, sh
 def test_shares_of_the_mixture_are_shares_of_questions(stage, shared_dir):
     """Not of instances, which hold one question or many: in stage 2 38 % describe, in stage 3 48 % are replay."""
     config = importlib.import_module(f"configs.stage{stage}").get_config("7b")
-    asked = {name: options.weight for name, options in config.mixture.items()}
+    asked = shares_of(config.mixture, config.questions, config.replay)
     mix = measured(stage, 60, shared_dir).mix(asked)
     for name, (share, _) in mix.items():
         assert share == pytest.approx(asked[name] / sum(asked.values()), abs=0.03), name

@@ -7,6 +7,7 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
+from absl import flags
 
 from iadgpt_jax.data.loader import Batches, put
 from iadgpt_jax.data.row_shape import RowShape
@@ -80,6 +81,19 @@ def test_iterating_from_step_n_is_the_rest_of_iterating_from_0(threads):
     for got, expected in zip(batches().iterate(4, 7, ahead=1, threads=threads), whole[4:], strict=True):
         assert_same(got.rows, expected.rows)
     assert list(batches().iterate(7, 7)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_worker_processes_make_the_same_batches(processes):
+    """From a step in the middle, too; each worker imports what it needs, which takes seconds."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # as a command does; the workers are told what it was told
+    made = list(batches().iterate(2, 5, ahead=1, processes=processes))
+    assert len(made) == 3
+    for step, batch in enumerate(made, 2):
+        assert_same(batch.rows, batches()[step].rows)
+        assert batch.tally == batches()[step].tally
 
 
 def test_two_processes_share_the_instances_of_one():

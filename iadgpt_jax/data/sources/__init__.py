@@ -17,7 +17,7 @@ SPECIFICATIONS = "procedural:held_out, a folder that tools/prepare_data.py wrote
 
 def open_source(
     spec: str, *, side: int | None, seed: int = 0, split: str | None = None, procedural_categories: int | None = None,
-    mask_resize: str = "max_pool",
+    mask_resize: str = "max_pool", reduced: bool = False,
 ) -> Source:  # fmt: skip
     """The source a specification names.
 
@@ -29,6 +29,8 @@ def open_source(
       split: only this one: "train" or "test" of a folder, "train" or "held_out" of the procedural products.
       mask_resize: how masks of files come to the image's size (data/images.resize_mask): "max_pool" for training,
         "nearest" for metrics. Procedural products are drawn at their size.
+      reduced: JPEGs much larger than the side are read at a half, a quarter or an eighth of their size: for training,
+        not for metrics, for pixels differ by a grey level or two.
 
     Raises InputError where there is nothing to open.
     """
@@ -56,9 +58,9 @@ def open_source(
             f"wrote, or one with {LAYOUT}"
         )
     if is_prepared(path):
-        return PreparedSource(path, side=side, split=split, mask_resize=mask_resize)
+        return PreparedSource(path, side=side, split=split, mask_resize=mask_resize, reduced=reduced)
     if (path / INFO_FILE).is_file():
         raise InputError(
             f"{spec} is a TFDS dataset that tools/prepare_data.py did not write; prepare it from its images"
         )
-    return FolderSource(path, side=side, split=split, mask_resize=mask_resize)
+    return FolderSource(path, side=side, split=split, mask_resize=mask_resize, reduced=reduced)

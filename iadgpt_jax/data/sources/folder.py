@@ -27,6 +27,7 @@ class FolderSource:
     """A `Source` over a folder of photographs; images and masks are squashed to side x side where a side is given,
     masks by the rule `mask_resize` (data/images.resize_mask).
 
+    reduced: large JPEGs are read at a fraction of their size (data/images.decode_image).
     `categories` and `split` restrict it. Raises InputError where the folder or a chosen category is not as expected; an
     image or mask that cannot be read is an error when it is asked for.
     """
@@ -39,7 +40,9 @@ class FolderSource:
         split: str | None = None,
         cache_bytes: int = DEFAULT_BYTES,
         mask_resize: str = "max_pool",
+        reduced: bool = False,
     ):
+        self._reduced = side if reduced else None
         self.name = Path(root).resolve().name
         self.side, self.mask_resize = side, mask_resize
         self._root = Path(root)
@@ -73,7 +76,9 @@ class FolderSource:
         return any(read_mask(self._root / path).any() for path in self._entries[index].masks)
 
     def _load(self, index: int) -> Sample:
-        return squash(to_sample(load_entry(self._root, self._entries[index])), self.side, self.mask_resize)
+        return squash(
+            to_sample(load_entry(self._root, self._entries[index], side=self._reduced)), self.side, self.mask_resize
+        )
 
 
 def list_entries(root: str | Path, categories: Sequence[str] | None = None) -> list[Entry]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from iadgpt_jax.data.images import decode_image, decode_mask, read_bytes
+from iadgpt_jax.data.images import decode_image, decode_mask, read_bytes, upright_size
 from iadgpt_jax.data.sources.entry import Entry, LeftOut
 from iadgpt_jax.errors import InputError
 
@@ -28,22 +29,27 @@ class Loaded:
     more_images: tuple[np.ndarray, ...] = ()
 
 
-def load_entry(root: Path, entry: Entry, left_out: list[LeftOut] | None = None) -> Loaded:
+def load_entry(
+    root: Path, entry: Entry, left_out: list[LeftOut] | None = None, side: int | None = None
+) -> Loaded:  # fmt: skip
     """The pixels of an entry at full size.
 
+    side: the image will be squashed to side x side and may come smaller (`decode_image`); masks come at full size.
     left_out: faults of masks go here, and the image is kept without a mask; None: they are errors (an all-black mask
     is none: it says as little as no mask). Raises InputError for an image that cannot be read, and for a mask that
     cannot be read where nothing else tells good from defective.
     """
-    data, image = _read(decode_image, root / entry.image)
-    others = [_read(decode_image, root / path) for path in entry.more_images]
+    decode = functools.partial(decode_image, side=side)
+    data, image = _read(decode, root / entry.image)
+    size = image.shape[:2] if side is None else upright_size(data, str(root / entry.image))
+    others = [_read(decode, root / path) for path in entry.more_images]
     more_data, more = tuple(data for data, _ in others), tuple(image for _, image in others)
     if entry.defect is None:
         return Loaded(entry, data, image, np.zeros(image.shape[:2], np.uint8), more_data, more)
     masks = []
     for path in entry.masks:
         try:
-            masks.append(_mask(root, path, entry, image))
+            masks.append(_mask(root, path, entry, size))
         except InputError as error:
             if left_out is None or entry.mask_decides:
                 raise
@@ -62,12 +68,12 @@ def load_entry(root: Path, entry: Entry, left_out: list[LeftOut] | None = None) 
     return Loaded(entry, data, image, united, more_data, more)
 
 
-def _mask(root: Path, path: str, entry: Entry, image: np.ndarray) -> np.ndarray:
+def _mask(root: Path, path: str, entry: Entry, size: tuple[int, int]) -> np.ndarray:
     _, mask = _read(decode_mask, root / path)
-    if mask.shape != image.shape[:2]:
+    if mask.shape != size:
         raise InputError(
             f"mask {root / path} is {mask.shape[1]}x{mask.shape[0]} but its image {root / entry.image} is "
-            f"{image.shape[1]}x{image.shape[0]}; they must show the same pixels"
+            f"{size[1]}x{size[0]}; they must show the same pixels"
         )
     return mask
 

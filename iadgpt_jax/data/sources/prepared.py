@@ -41,6 +41,7 @@ class PreparedSource:
     """A `Source` over a prepared dataset; images are squashed to side x side where a side is given. Masks are stored at
     the photograph's full size and come at the image's, by the rule `mask_resize` (data/images.resize_mask).
 
+    reduced: large JPEGs are read at a fraction of their size (data/images.decode_image).
     `categories` and `split` restrict it. `keys[index]` and `sha256[index]`, uint8[32], name each record and its
     original pixels without reading them. Records, keys and hashes are mapped from disk, not held
     in memory. Raises InputError where the directory or a chosen category is not as expected.
@@ -54,7 +55,9 @@ class PreparedSource:
         split: str | None = None,
         cache_bytes: int = DEFAULT_BYTES,
         mask_resize: str = "max_pool",
+        reduced: bool = False,
     ):
+        self._reduced = side if reduced else None
         self._directory = Path(directory)
         if not is_prepared(directory):
             raise InputError(
@@ -112,7 +115,7 @@ class PreparedSource:
         if example["key"].decode() != key:
             raise InputError(f"{self._directory} does not match its index; run tools/prepare_data.py again")
         name = f"{key} in {self._directory}"
-        image = decode_image(example["image"], name)
+        image = decode_image(example["image"], name, self._reduced)
         if record.defective is False:
             mask = np.zeros(image.shape[:2], np.uint8)
         else:
@@ -128,7 +131,7 @@ class PreparedSource:
             captions=tuple(text.decode() for text in example["captions"]),
             defect=Defect(words["defect"], words["cause"], words["remedy"]) if words["defect"] else None,
             viewpoint=record.viewpoint,
-            more_images=tuple(decode_image(data, name) for data in example["more_images"]),
+            more_images=tuple(decode_image(data, name, self._reduced) for data in example["more_images"]),
             exchanges=tuple(exchange_from_json(one) for one in json.loads(words["exchanges"])),
             references=tuple(text.decode() for text in example["references"]),
         )

@@ -1,0 +1,104 @@
+"""Say what a stage is made of, before anyone pays for it: counts of every task and source, and rows to look at.
+
+    python launch/compose.py --config=configs/stage3.py:7b --config.source=DIR --tokenizer=DIR --out=DIR
+    python launch/compose.py --config=configs/stage2.py:tiny --out=DIR
+
+It needs no weights. The tokenizer and the detection prompt are those of config.init_from; where there is none,
+--tokenizer names a folder with the tokenizer.json of Qwen2.5-VL. Writes composition.json and composition.html.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here runs on a device, so none is taken
+
+import json
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from iadgpt_jax.checkpoint.load import open_checkpoint
+from iadgpt_jax.command_line import parse
+from iadgpt_jax.data.composition import compose, composition_lines
+from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
+from iadgpt_jax.data.encode import Encoder
+from iadgpt_jax.data.loader import open_batches
+from iadgpt_jax.data.run_sources import check_sources, open_sources, without_evaluation_data
+from iadgpt_jax.data.tasks.task_source import warn
+from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.evaluate.composition_page import write_page
+from iadgpt_jax.models.registry import preset
+from iadgpt_jax.train.bounds import check_values
+from iadgpt_jax.train.model_options import started, with_options
+
+
+def encoder_of(config, tokenizer: str) -> Encoder:
+    """The encoder that training would have, without any weights."""
+    stored = {}
+    if config.init_from:
+        opened = open_checkpoint(config.init_from)
+        model, words, stored = started(opened.config, config.model, config.init_from), opened.tokenizer, opened.info
+    else:
+        model = with_options(preset(config.size, config.architecture), config.model)
+        if config.size not in ("tiny", "bench") and not tokenizer:
+            raise InputError(
+                f"stage{config.stage}.py:{config.size} needs Qwen2.5-VL's tokenizer: pass --tokenizer=DIR, the folder "
+                "with its tokenizer.json, or --config.init_from=DIR"
+            )
+        words = tiny_tokenizer()
+    if tokenizer:
+        words = Tokenizer.load(tokenizer)
+    prompt = named_prompt(config.detection_prompt) if config.detection_prompt else prompt_of(stored)
+    return Encoder(model, words, prompt)
+
+
+def run(config, out: str, tokenizer: str, examples: int) -> dict:
+    """Print the composition of a stage and write it, with a page of example rows. Returns it."""
+    if not config.source and not config.sources:
+        raise InputError("there is nothing to compose: pass --config.source=DIR, or --config.sources.NAME.path=DIR")
+    if config.steps < 1:
+        raise InputError(f"config.steps is {config.steps}: there is nothing to train")
+    check_values(config)
+    check_sources(config)
+    encoder = encoder_of(config, tokenizer)
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out={out} cannot be a folder ({error.strerror}): choose another path") from error
+    sources = without_evaluation_data(open_sources(config), config.leakage, warn)
+    batches = open_batches(config, sources, encoder)
+    found = compose(config, batches)
+    print("\n".join(composition_lines(found)))
+    (Path(out) / "composition.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_page(Path(out) / "composition.html", found, batches, examples)
+    print(f"{Path(out) / 'composition.html'} shows rows: images, masks, prompts, and what is learned", file=sys.stderr)
+    return found
+
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
+_OUT = flags.DEFINE_string("out", None, "folder for composition.json and composition.html")
+_TOKENIZER = flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.json of Qwen2.5-VL")
+_EXAMPLES = flags.DEFINE_integer("examples", 4, "rows to show", lower_bound=1)
+
+
+@clear_errors()
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parsing; a mistake in the command line or in the configuration's name is one line."""
+    return parse(argv, _CONFIG, "--config=configs/stageN.py:SIZE --out=DIR [--config.KEY=VALUE …]")
+
+
+@clear_errors()
+def main(argv) -> None:
+    logging.set_verbosity(logging.ERROR)
+    if len(argv) > 1:
+        raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --flag=VALUE")
+    run(_CONFIG.value, _OUT.value, _TOKENIZER.value, _EXAMPLES.value)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "out"])
+    app.run(main, flags_parser=parse_flags)

@@ -210,6 +210,5 @@ def test_full_sizes_ask_in_several_ways_about_several_kinds_of_synthetic_defects
 
 
 def test_reasoning_from_instruction_data_waits_for_a_source_of_it():
-    assert get_config("stage3", "7b").mixture.reason.to_dict() == {
-        "weight": 0.0, "shots": (1, 2, 4), "ratios": (1.0, 0.2)
-    }  # fmt: skip
+    reason = get_config("stage3", "7b").mixture.reason
+    assert (reason.weight, reason.shots, reason.ratios) == (0.0, (1, 2, 4), (1.0, 0.2))

@@ -280,8 +280,12 @@ def test_saving_it_again_keeps_everything(directory, twin, tmp_path, photographs
     for name in ("tokenizer.json", *FILES):
         (tmp_path / "again" / name).write_bytes((directory / name).read_bytes())
     again = IADGPTForConditionalGeneration.from_pretrained(tmp_path / "again").eval()
+    before, after = twin.state_dict(), again.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    # torch sums in another order where the same weights lie at other addresses: a few roundings of logits below 8.
     one, other = (m.inspect(photographs[0], photographs[1:2], explain=False) for m in (twin, again))
-    assert one.score == other.score and (one.map == other.map).all()
+    assert abs(one.margin - other.margin) <= 8 * 8 * 2**-24
+    np.testing.assert_allclose(one.map, other.map, rtol=1e-5)
 
 
 def test_its_pixels_are_the_image_processors():

@@ -129,7 +129,7 @@ def test_a_row_filled_up_is_its_instances_alone(shape):
     def further(seed):
         return lambda: detection(np.random.default_rng(seed), 1 + seed % 2)
 
-    grown = dataclasses.replace(inspection(0, ratio=0.4, words=False), more=tuple(further(seed) for seed in range(9)))
+    grown = dataclasses.replace(inspection(0, ratio=0.4, words=False), more=tuple(further(seed) for seed in range(2)))
     filler = Filler(ENCODER.grow, iter([ENCODER(inspection(1, shots=(1,), words=False))]))
     packed = pack([ENCODER(grown)], 1, shape, CONFIG.vision, filler)
     assert len(packed.encodeds) == 2, "a spare"

@@ -18,6 +18,7 @@ import time
 from importlib import import_module, metadata
 
 from iadgpt_jax.data.sources import open_source
+from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 
 STAGES = ("stage1", "stage2", "stage3", "stage3_finish")
@@ -110,7 +111,7 @@ def main() -> None:
         curves={name: curves(workdir / name) for name in STAGES},
         roc=measured.roc,
         gallery=gallery(held_out, measured, 4, answers, seed=args.seed),
-        facts=facts(args, results, source.categories, held_out.categories),
+        facts=facts(args, results, source, held_out),
     )
     print(render_table(summary_rows(results)))
     print(f"answers: {json.dumps(answers.grades)}")
@@ -128,14 +129,15 @@ def curves(stage: Path) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in names}
 
 
-def facts(args: argparse.Namespace, results: dict, trained_on: int, held_out: int) -> dict[str, str]:
+def facts(args: argparse.Namespace, results: dict, source: Source, held_out: Source) -> dict[str, str]:
+    trained_on, unseen = (len({record.category for record in one.records}) for one in (source, held_out))
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "grain")
     return {
         "command": f"make quickstart WORKDIR={args.workdir} SEED={args.seed}",
         "wall time": f"{results['wall_seconds']:.0f} s, of it training {results['training_seconds']:.0f} s",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": ", ".join(f"{name} {metadata.version(name)}" for name in packages),
-        "products": f"{trained_on} training categories, {held_out} held out, a quarter of them of unseen families",
+        "products": f"{trained_on} training categories, {unseen} held out, a quarter of them of unseen families",
         "export": results["export"]["note"] or "equal to stock transformers",
     }
 

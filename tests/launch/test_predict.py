@@ -13,9 +13,9 @@ from PIL import Image
 
 from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.evaluate.heatmap import load_map_png16
 from iadgpt_jax.infer.inspector import Inspector
 from launch import predict
+from tests.evaluate.test_heatmap import read_back
 from tests.small_iadgpt import lively_params, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def test_results_on_the_screen_as_json_and_as_pictures(folder, tmp_path, monkeyp
     assert told[0]["explanation"] == wanted.explanation and f"score {wanted.score:.3f}" in text
     assert [told[0]["map"], told[1]["map"]] == ["elsewhere/part_map.png", "elsewhere/part_2_map.png"]
     assert (tmp_path / "predictions" / "part_map.png").is_file()
-    map_ = load_map_png16(tmp_path / told[0]["map"])
+    map_ = read_back(tmp_path / told[0]["map"])
     with Image.open(tmp_path / told[0]["map"]) as image:
         step = (float(image.info["high"]) - float(image.info["low"])) / 65535
     np.testing.assert_allclose(map_, wanted.pixel_map, atol=step + 1e-6)

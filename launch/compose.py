@@ -79,12 +79,6 @@ def run(config, out: str, tokenizer: str, examples: int) -> dict:
     return found
 
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
-_OUT = flags.DEFINE_string("out", None, "folder for composition.json and composition.html")
-_TOKENIZER = flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.json of Qwen2.5-VL")
-_EXAMPLES = flags.DEFINE_integer("examples", 4, "rows to show", lower_bound=1)
-
-
 @clear_errors()
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing; a mistake in the command line or in the configuration's name is one line."""
@@ -100,5 +94,10 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
+    # Not defined on import: launch/train.py has a --config, too, and absl knows one flag of a name.
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
+    _OUT = flags.DEFINE_string("out", None, "folder for composition.json and composition.html")
+    _TOKENIZER = flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.json of Qwen2.5-VL")
+    _EXAMPLES = flags.DEFINE_integer("examples", 4, "rows to show", lower_bound=1)
     flags.mark_flags_as_required(["config", "out"])
     app.run(main, flags_parser=parse_flags)

@@ -64,7 +64,7 @@ def test_the_readme_stays_short():
 
 @pytest.mark.parametrize("script, rest", COMMANDS, ids=[script for script, _ in COMMANDS])
 def test_the_flags_of_a_command_exist(script, rest):
-    """Every --flag in a documented command stands in its script's text; --config.KEY in configs/, but for names of sources."""
+    """Every --flag of a documented command stands in its script; --config.KEY in configs/, a name of a source aside."""
     code = (ROOT / script).read_text()
     configurations = "".join(path.read_text() for path in (ROOT / "configs").glob("*.py"))
     for flag in re.findall(r"--([\w.]+)", rest.partition(" -- ")[0]):

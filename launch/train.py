@@ -120,9 +120,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         tasks=batches.tasks, mesh=mesh, shares=shares, is_main_process=is_main_process(),
     )  # fmt: skip
     stop = StopSignals()
-    stream = batches.iterate(
-        first, config.steps, threads=config.loader_threads, processes=config.loader_processes
-    )  # fmt: skip
+    stream = batches.iterate(first, config.steps, threads=config.loader_threads, processes=config.loader_processes)
     try:
         for step in range(first, config.steps):
             with profile.step(step + 1):
@@ -208,9 +206,8 @@ def warn(line: str) -> None:
 def quiet() -> None:
     """Keep the messages of libraries out of the log."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault(
-        "TF_ENABLE_ONEDNN_OPTS", "0"
-    )  # TensorFlow only writes logs here; with oneDNN it would print a notice
+    # TensorFlow only writes logs here; with oneDNN it would print a notice.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.set_verbosity(logging.ERROR)
 
 

@@ -23,10 +23,9 @@ from iadgpt_jax.data.mix import weights_of_grown, weights_of_ungrown
 from iadgpt_jax.data.mixture import Part, build_parts, shares_of
 from iadgpt_jax.data.pack import Packed, pack
 from iadgpt_jax.data.row_shape import RowShape
-from iadgpt_jax.data.run_sources import RunSource, only
+from iadgpt_jax.data.run_sources import RunSource
 from iadgpt_jax.data.shorten import encode_to_fit
 from iadgpt_jax.data.sources.quarantine import Quarantine, QuarantineLimit, replaced_in
-from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tasks.instance import Instance
@@ -191,13 +190,12 @@ def _joined(batches: Sequence[Batch]) -> Batch:
 
 
 def open_batches(
-    config, source: Source | Sequence[RunSource], encoder: Encoder, *, process: int = 0, processes: int = 1,
+    config, sources: Sequence[RunSource], encoder: Encoder, *, process: int = 0, processes: int = 1,
     say: Callable[[str], None] = warn,
 ) -> Batches:  # fmt: skip
-    """The batches of the stage that `config` (configs/common.py) describes, for one of its processes. source: one, or
+    """The batches of the stage that `config` (configs/common.py) describes, for one of its processes. sources:
     those that `open_sources` opened. say: gets a line for what tasks leave out."""
-    opened = source if isinstance(source, list) else [only(source, config)]
-    sources = [replace(one, source=Quarantine(one.source)) for one in opened]
+    sources = [replace(one, source=Quarantine(one.source)) for one in sources]
     shares = shares_of(config.mixture, config.questions, config.replay)
     return Batches(
         build_parts(sources, config.mixture, shares, Augmentation(**config.augment), say),
@@ -212,12 +210,6 @@ def open_batches(
         limit=QuarantineLimit(sum(len(one.source) for one in sources), config.max_quarantined),
         say=warn,  # on every process: which records are broken, each finds out for itself
     )
-
-
-def measure_mix(config, source: Source | Sequence[RunSource], encoder: Encoder, groups: int) -> Tally:
-    """What the first `groups` groups of rows hold that training with `config` packs: a task's share of questions and of
-    answer tokens (`Tally.mix`), how full rows are, what is dropped and cut. Without a model, on one process."""
-    return open_batches(config, source, encoder).measure(groups)
 
 
 def put(rows: Rows, sharding: jax.sharding.Sharding) -> Rows:

@@ -17,6 +17,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import open_batches
 from iadgpt_jax.data.mixture import shares_of
 from iadgpt_jax.data.row_shape import RowShape
+from iadgpt_jax.data.run_sources import only
 from iadgpt_jax.data.sources.procedural import ProceduralSource
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.table import TASKS, default_options
@@ -183,7 +184,7 @@ def source():
 
 
 def pack_steps(config, size, source, tokenizer, steps) -> Tally:
-    batches = open_batches(config, source, Encoder(preset(size), tokenizer))
+    batches = open_batches(config, [only(source, config)], Encoder(preset(size), tokenizer))
     return functools.reduce(operator.add, (batches[step].tally for step in range(steps)))
 
 

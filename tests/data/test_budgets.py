@@ -12,8 +12,9 @@ import importlib
 import pytest
 
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.loader import measure_mix, open_batches
+from iadgpt_jax.data.loader import open_batches
 from iadgpt_jax.data.mixture import shares_of
+from iadgpt_jax.data.run_sources import only
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.models.registry import preset
 from tests.data.worded import Worded
@@ -37,9 +38,13 @@ def one_group(stage: int, name: str = "7b"):
     return config
 
 
+def batches_of(config, tokens: int, shared_dir):
+    return open_batches(config, [only(Worded(tokens, side=64), config)], encoder(shared_dir))
+
+
 @functools.cache
 def measured(stage: int, tokens: int, shared_dir, name: str = "7b", groups: int = GROUPS):
-    return measure_mix(one_group(stage, name), Worded(tokens, side=64), encoder(shared_dir), groups)
+    return batches_of(one_group(stage, name), tokens, shared_dir).measure(groups)
 
 
 @pytest.mark.parametrize(("stage", "tokens"), CASES)
@@ -76,7 +81,7 @@ def test_steps_are_the_papers_epochs(stage, epoch, shared_dir):
 
 def test_a_text_longer_than_a_row_is_cut_and_counted_and_ends_no_run(shared_dir):
     """Captions of 1,500 to 4,500 tokens, three to an image, where a row has 4,096 slots."""
-    tally = measure_mix(one_group(1), Worded(3000, side=64), encoder(shared_dir), 4)
+    tally = batches_of(one_group(1), 3000, shared_dir).measure(4)
     assert tally.cut == tally.instances > 0
     assert tally.dropped_share <= 0.01 and tally.queries == 3 * tally.instances
 
@@ -84,6 +89,6 @@ def test_a_text_longer_than_a_row_is_cut_and_counted_and_ends_no_run(shared_dir)
 def test_fewer_instances_are_drawn_where_rows_hold_fewer(shared_dir):
     """Of captions of 600 tokens a row holds the descriptions of one or two images, and four were to be drawn."""
     config = one_group(1)
-    batches = open_batches(config, Worded(600, side=64), encoder(shared_dir))
+    batches = batches_of(config, 600, shared_dir)
     assert 2 <= batches.instances < config.instances
     assert batches.measure(8).dropped_share <= 0.02

@@ -11,6 +11,7 @@ from PIL import Image
 
 from configs.stage3 import get_config
 from iadgpt_jax.data.loader import open_batches
+from iadgpt_jax.data.run_sources import only
 from iadgpt_jax.data.sources.folder import FolderSource
 from iadgpt_jax.data.sources.quarantine import Quarantine, QuarantineLimit, replaced_in
 from iadgpt_jax.errors import InputError
@@ -88,8 +89,12 @@ def tiny(**changes):
     return config
 
 
+def batches_of(source, config):
+    return open_batches(config, [only(source, config)], small_encoder())
+
+
 def test_a_truncated_jpeg_ends_no_run(folder, capsys):
-    batches = open_batches(tiny(), FolderSource(folder, side=112), small_encoder())
+    batches = batches_of(FolderSource(folder, side=112), tiny())
     tally = sum((batch.tally.quarantined for batch in batches.iterate(0, 8)), 0)
     assert tally > 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "bolt/train/good/001.png" in line]
@@ -98,12 +103,12 @@ def test_a_truncated_jpeg_ends_no_run(folder, capsys):
 
 def test_where_none_may_be_broken_it_does(folder):
     with pytest.raises(InputError, match=r"1 of 16 records .*bolt/train/good/001.png.*config.max_quarantined=0"):
-        list(open_batches(tiny(max_quarantined=0.0), FolderSource(folder, side=112), small_encoder()).iterate(0, 8))
+        list(batches_of(FolderSource(folder, side=112), tiny(max_quarantined=0.0)).iterate(0, 8))
 
 
 def test_batches_show_the_replacement():
-    broken, whole = (open_batches(tiny(augment={"flips": False, "colours": False}, max_quarantined=1.0),
-                                  Broken(b, categories=2), small_encoder()) for b in ({0, 13}, ()))  # fmt: skip
+    config = tiny(augment={"flips": False, "colours": False}, max_quarantined=1.0)
+    broken, whole = (batches_of(Broken(indices, categories=2), config) for indices in ({0, 13}, ()))
     for part in range(len(broken.parts)):
         for index in range(6):
             one, other = broken.streams[part][index], whole.streams[part][index]

@@ -3,6 +3,8 @@
     python launch/compose.py --config=configs/stage3.py:7b --config.source=DIR --tokenizer=DIR --out=DIR
     python launch/compose.py --config=configs/stage2.py:tiny --out=DIR
 
+With --report=FILE, what launch/compile.py --out wrote about the same step, it says how many threads feed the slice.
+
 It needs no weights. The tokenizer and the detection prompt are those of config.init_from; where there is none,
 --tokenizer names a folder with the tokenizer.json of Qwen2.5-VL. Writes composition.json and composition.html.
 """
@@ -21,7 +23,7 @@ from ml_collections import config_flags
 
 from iadgpt_jax.checkpoint.load import open_checkpoint
 from iadgpt_jax.command_line import parse
-from iadgpt_jax.data.composition import compose, composition_lines
+from iadgpt_jax.data.composition import compose, composition_lines, fed
 from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import open_batches
@@ -56,8 +58,9 @@ def encoder_of(config, tokenizer: str) -> Encoder:
     return Encoder(model, words, prompt)
 
 
-def run(config, out: str, tokenizer: str, examples: int) -> dict:
+def run(config, out: str, tokenizer: str, examples: int, report: str = "") -> dict:
     """Print the composition of a stage and write it, with a page of example rows. Returns it."""
+    compiled = read_report(report) if report else None
     if not config.source and not config.sources:
         raise InputError("there is nothing to compose: pass --config.source=DIR, or --config.sources.NAME.path=DIR")
     if config.steps < 1:
@@ -72,11 +75,24 @@ def run(config, out: str, tokenizer: str, examples: int) -> dict:
     sources = without_evaluation_data(open_sources(config), config.leakage, warn)
     batches = open_batches(config, sources, encoder)
     found = compose(config, batches)
+    if compiled is not None:
+        found["feeding"] = fed(found, compiled)
     print("\n".join(composition_lines(found)))
     (Path(out) / "composition.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     write_page(Path(out) / "composition.html", found, batches, examples)
     print(f"{Path(out) / 'composition.html'} shows rows: images, masks, prompts, and what is learned", file=sys.stderr)
     return found
+
+
+def read_report(path: str) -> dict:
+    """A report of launch/compile.py on a training step."""
+    try:
+        report = json.loads(Path(path).read_text())
+        report["roofline"]["step_seconds"], report["devices"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--report={path} is not a report of a step that fits, as launch/compile.py --out writes it: "
+                         f"{error}") from error  # fmt: skip
+    return report
 
 
 @clear_errors()
@@ -90,7 +106,7 @@ def main(argv) -> None:
     logging.set_verbosity(logging.ERROR)
     if len(argv) > 1:
         raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --flag=VALUE")
-    run(_CONFIG.value, _OUT.value, _TOKENIZER.value, _EXAMPLES.value)
+    run(_CONFIG.value, _OUT.value, _TOKENIZER.value, _EXAMPLES.value, _REPORT.value)
 
 
 if __name__ == "__main__":
@@ -99,5 +115,6 @@ if __name__ == "__main__":
     _OUT = flags.DEFINE_string("out", None, "folder for composition.json and composition.html")
     _TOKENIZER = flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.json of Qwen2.5-VL")
     _EXAMPLES = flags.DEFINE_integer("examples", 4, "rows to show", lower_bound=1)
+    _REPORT = flags.DEFINE_string("report", "", "what launch/compile.py --out wrote about the same step")
     flags.mark_flags_as_required(["config", "out"])
     app.run(main, flags_parser=parse_flags)

@@ -7,12 +7,15 @@ rows differs.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from iadgpt_jax.data.loader import Batches
 from iadgpt_jax.data.tally import Tally, Taught
+from iadgpt_jax.errors import InputError
 
 GROUPS = 48  # of rows, measured where opening the batches has measured none
+TIMED = 4  # groups of rows, of which the loader's rate is measured
 
 
 def compose(config, batches: Batches) -> dict[str, Any]:
@@ -62,10 +65,31 @@ def _stages(config, parts) -> dict[str, dict[str, float | None]]:
 
 
 def _rate(batches: Batches) -> float:
-    """Rows that one thread decodes, encodes and packs in a second: of one group."""
+    """Rows that one thread decodes, encodes and packs in a second: of some groups that nothing else has read."""
     start = time.monotonic()
-    batches.packed(0)
-    return batches.group / (time.monotonic() - start)
+    for group in range(TIMED):
+        batches.packed(group)
+    return TIMED * batches.group / (time.monotonic() - start)
+
+
+def fed(found: dict[str, Any], report: Mapping[str, Any]) -> dict[str, float]:
+    """Whether hosts keep a slice busy: `report` is launch/compile.py's on the same step. It eats rows no faster than
+    its bound; threads: how many of this machine's make as many, decoding included.
+
+    Raises InputError where the report is on another step.
+    """
+    for name in ("stage", "size", "rows", "slots"):
+        if report.get(name) != found[name]:
+            raise InputError(
+                f"--report is on a step with {name} {report.get(name)}, and this one has {name} {found[name]}: compile "
+                "the same configuration (launch/compile.py --out)"
+            )
+    seconds = report["roofline"]["step_seconds"]
+    needed = found["rows"] / seconds
+    return {
+        "devices": report["devices"], "step_seconds": seconds, "rows_per_second": needed,
+        "threads": needed / found["loader_rows_per_second"],
+    }  # fmt: skip
 
 
 def composition_lines(found: dict[str, Any]) -> list[str]:
@@ -90,6 +114,11 @@ def composition_lines(found: dict[str, Any]) -> list[str]:
         f"cut texts (of {found['sampled_rows']} rows); one thread makes {found['loader_rows_per_second']:.3g} rows a "
         "second"
     )
+    if feeding := found.get("feeding"):
+        lines.append(
+            f"{feeding['devices']} chips need {feeding['step_seconds']:.2f} s a step at least, and then "
+            f"{feeding['rows_per_second']:.1f} rows a second: {feeding['threads']:.0f} threads like this one make them"
+        )
     lines += [f"cannot be decoded: {key}: {reason}" for key, reason in found["quarantined"].items()]
     return lines
 

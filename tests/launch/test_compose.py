@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from iadgpt_jax.data.composition import composition_lines, fed
 from iadgpt_jax.data.loader import open_batches
 from iadgpt_jax.data.run_sources import open_sources
 from iadgpt_jax.errors import InputError
@@ -68,3 +69,26 @@ def test_what_is_missing_is_one_line(changes, message, tmp_path):
     config.update(changes)
     with pytest.raises(InputError, match=message):
         run(config, str(tmp_path / "out"), "", 1)
+
+
+def report_on(found: dict, **changes) -> dict:
+    about = {name: found[name] for name in ("stage", "size", "rows", "slots")}
+    return about | {"devices": 16, "roofline": {"step_seconds": 0.5}} | changes
+
+
+def test_threads_that_feed_a_slice_make_a_steps_rows_in_a_steps_time(composed):
+    _, _, found = composed
+    feeding = fed(found, report_on(found))
+    assert feeding["rows_per_second"] == 2 * found["rows"]
+    assert feeding["threads"] * found["loader_rows_per_second"] == pytest.approx(feeding["rows_per_second"])
+    assert "16 chips need 0.50 s a step" in "\n".join(composition_lines(found | {"feeding": feeding}))
+
+
+def test_a_report_on_another_step_or_no_report_is_one_line(composed, tmp_path):
+    config, _, found = composed
+    with pytest.raises(InputError, match="on a step with rows 1, and this one has rows 4"):
+        fed(found, report_on(found, rows=1))
+    for text in ("{}", "[]", "no JSON"):
+        (tmp_path / "report.json").write_text(text)
+        with pytest.raises(InputError, match="is not a report of a step that fits"):
+            run(config, str(tmp_path / "out"), "", 1, str(tmp_path / "report.json"))

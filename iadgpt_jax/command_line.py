@@ -41,7 +41,8 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
         # Of an unknown value; its argument is a KeyError that names the key and perhaps a similar one. A KeyError
         # itself is that of an unknown group of values.
         key = error.args[0].args[0] if error.args and isinstance(error.args[0], KeyError) else error.args[0]
-        raise InputError(f"no such configuration key: {key} (configs/common.py has them all)") from error
+        named = str(key).replace("\nDid you mean", "; did you mean")
+        raise InputError(f"no such configuration key: {named} (configs/common.py has them all)") from error
     except OSError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"no configuration to read: {reason}; write --config=configs/stageN.py:SIZE") from error

@@ -32,9 +32,13 @@ _PEAKS = pytest.StashKey[dict[str, int]]()  # process -> its peak memory in byte
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """After each file JAX drops its traces and compiled programs: kept, they add up to gigabytes. glibc would keep what
-    compiling needed, too, a few hundred megabytes."""
+    """After each file JAX drops its traces and compiled programs, and the tests what they cached: kept, they add up to
+    gigabytes. glibc would keep what compiling needed, too, a few hundred megabytes."""
     yield
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tests."):
+            for value in vars(module).values():
+                getattr(value, "cache_clear", lambda: None)()
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
         gc.collect()

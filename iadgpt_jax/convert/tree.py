@@ -79,8 +79,12 @@ def params_to_hf(
     """Fill `targets`, hub name -> writable array, from a tree of arrays or StoredLeafs, cast to the targets' dtypes.
 
     Each part of a leaf is fetched once: a chunk of a checkpoint, a block of an array (sharded over devices or not).
+
+    Raises ValueError for a parameter that the table of names does not have: it would be missing in the export.
     """
     flat = flatten_dict(params, sep="/")
+    if unnamed := sorted(set(flat) - set(_leaves(config))):
+        raise ValueError(f"no hub name for {', '.join(unnamed[:4])}: add a line to the model's hub_names.py")
     parts = [
         (flat[path], rows, index)
         for path, rows in _leaves(config).items()

@@ -12,9 +12,10 @@ from flax.traverse_util import flatten_dict
 
 from iadgpt_jax.convert.axes import Axes
 from iadgpt_jax.convert.names import entries, hub_name
+from iadgpt_jax.convert.tree import params_to_hf
 from iadgpt_jax.models.iadgpt.config import PRESETS
 from iadgpt_jax.models.registry import init_params, preset
-from tests.convert.checkpoints import leaf_shapes
+from tests.convert.checkpoints import leaf_shapes, random_params
 from tests.models.qwen2_5_vl.qwen_pair import draw_config, small_config
 
 IRREGULAR = small_config(taps=False, vision=dict(depth=5, full_blocks=(1, 4)), language=dict(depth=3))
@@ -96,3 +97,12 @@ def test_block_names_follow_groups():
     assert where["model.layers.7.input_layernorm.weight"] == ("language/groups/plain/norm1/scale", (1, 0))
     assert where["model.layers.6.input_layernorm.weight"] == ("language/groups/tapped/norm1/scale", (0,))
     assert not any(re.search(r"vision/block_", path) for path, _ in where.values())
+
+
+def test_a_parameter_without_a_name_is_no_silent_loss():
+    """A new parameter that nobody gave a hub name would be missing in every export."""
+    config = small_config()
+    params = random_params(config)
+    params["language"]["new"] = np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match="no hub name for language/new: add a line"):
+        params_to_hf(config, params, {})

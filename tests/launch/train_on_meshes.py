@@ -1,6 +1,6 @@
 """What test_local.py runs in several processes: `python train_on_meshes.py SETTINGS.json` trains on mesh after mesh.
 
-Each mesh gets a workdir of its own in the folder of the settings, named like 2x2x2.
+Each mesh gets a workdir of its own in the folder of the settings, named like 1x2x2.
 """
 
 import importlib

@@ -32,6 +32,7 @@ COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES"
 HEARTBEAT_TIMEOUT = 30
 START_TIMEOUT = 600  # for all processes to start: hosts of a cluster boot and pull images at different speeds
 START_NOTICE = 20  # after this long a process says what it is waiting for
+LONGEST_WAIT = 24 * 3600  # for the others where shares of work differ
 SHUTDOWN_TIMEOUT = 60  # for all processes to reach the end
 
 Cluster = Literal["variables", "slurm", "mpi", "tpu"]
@@ -154,6 +155,16 @@ def has_tpu_chips() -> bool:
 def is_main_process() -> bool:
     """Whether this is process 0, the one that logs and writes the files all processes share."""
     return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Return once every process has come here, each time with another `what`. It may take a day: a process that dies is
+    noticed by its heartbeat, not by waiting."""
+    if not jax.distributed.is_initialized():
+        return
+    from orbax.checkpoint import multihost
+
+    multihost.get_barrier_sync_fn()(key=what, timeout_ms=1000 * LONGEST_WAIT)
 
 
 def compiled_together(function, *arguments):

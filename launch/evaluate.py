@@ -1,11 +1,15 @@
-"""Evaluate a checkpoint by the few-shot protocol: image and pixel AUROC per category, mean ± std over reference draws.
+"""Evaluate a checkpoint by the few-shot protocol: image and pixel metrics per category, mean ± std over reference draws.
 
     python launch/evaluate.py --checkpoint=DIR --dataset=NAME --shots=1,2,4 --seeds=5 --out=DIR
+    python launch/evaluate.py --checkpoint=DIR --dataset=A,B --ratio=1,0.2 --out=DIR      several, each in its own folder
+    python launch/evaluate.py --from=DIR [--image_score=both] [--smoothing=4]             the metrics again, without a model
 
-Queries are split over this machine's accelerators; `--fsdp=N` shards one copy of the weights over N of them.
+Writes OUT/raw/ (margins and maps), OUT/metrics.json (what follows from them) and OUT/protocol.json (which images were
+references and queries, by name). Interrupted, the same command goes on with what is missing.
 
-Writes OUT/metrics.json (what was measured) and OUT/protocol.json (which images were references and queries, by name).
-"""
+Queries are split over this machine's accelerators; `--fsdp=N` shards one copy of the weights over N of them. Several
+processes (hosts of a cluster, or launch/local.py) share the work if OUT is a folder that all of them see.
+"""  # noqa: E501
 
 import argparse
 import os
@@ -18,15 +22,21 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import json
-
 from absl import logging
 
+from iadgpt_jax import __version__
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.ancestry import INFO_KEY, trained_before
-from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
+from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt, prompt_of
 from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.evaluate.evaluation import Asked, Evaluation, directories, plan_evaluation
+from iadgpt_jax.evaluate.measure import IMAGE_SCORES, Options
+from iadgpt_jax.evaluate.raw import RawFolder
+from iadgpt_jax.evaluate.reference_list import AUTO, NONE, checked_in
+from iadgpt_jax.evaluate.results import compute_metrics, evaluations_in, write_metrics, write_summary
+from iadgpt_jax.evaluate.screen import result_lines
+from iadgpt_jax.evaluate.work import pieces_of, score_missing, share
 from iadgpt_jax.progress import progress
 
 NAMED = 4  # categories that a message names before it only counts
@@ -36,100 +46,196 @@ NAMED = 4  # categories that a message names before it only counts
 def main(arguments: Sequence[str] | None = None) -> None:
     logging.set_verbosity(logging.ERROR)
     args = parse(arguments)
+    if args.smoothing < 0:
+        raise InputError(f"--smoothing={args.smoothing}: choose a standard deviation in pixels, or 0 for none")
+    options = Options(args.image_score, args.smoothing)
+    if args.raw_from is not None:
+        return metrics_again(args.raw_from, options)
 
     # ---- Check the arguments before a model is loaded ----
+    for name in ("checkpoint", "dataset", "out"):
+        if not getattr(args, name):
+            raise InputError(
+                f"--{name} is missing; give --checkpoint, --dataset and --out, or --from alone; see --help"
+            )
     kind_of(args.checkpoint)
-    shots, categories = numbers(args.shots), [name for name in args.categories.split(",") if name]
+    asked = Asked(
+        numbers(args.shots), args.seeds, args.seed, args.references,
+        tuple(name for name in args.categories.split(",") if name), args.references_list,
+    )  # fmt: skip
     if args.seeds < 1:
         raise InputError(f"--seeds={args.seeds}: at least one reference draw is needed")
-    if not 0 < args.ratio <= 1:
-        raise InputError(f"--ratio={args.ratio}: choose a share of tokens above 0 and at most 1")
+    ratios = shares(args.ratio)
     prompt = named_prompt(args.prompt) if args.prompt else None
-    open_at = partial(open_source, args.dataset, seed=args.seed, mask_resize="nearest")
-    source = open_at(side=None)
+    evaluations = [
+        plan_evaluation(spec, open_source(spec, seed=args.seed, side=None, mask_resize="nearest"), asked)
+        for spec in specifications(args.dataset)
+    ]
+    places = directories(args.out, evaluations, ratios)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
 
-    from iadgpt_jax.checkpoint.load import load_model, open_checkpoint
+    from iadgpt_jax.distributed import is_main_process, joined
+
+    with joined():
+        evaluate(args, options, prompt, places, say if is_main_process() else quiet)
+
+
+def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, float, Path]], say) -> None:
+    """Score every dataset at every ratio, then write and print metrics. All processes do this together."""
+    import jax
+
+    from iadgpt_jax.checkpoint.digest import checkpoint_digest
+    from iadgpt_jax.checkpoint.load import inspection_info, load_model, open_checkpoint
+    from iadgpt_jax.distributed import is_main_process, wait_for_all
     from iadgpt_jax.evaluate.evaluator import Evaluator
-    from iadgpt_jax.evaluate.protocol import draw_plans
-    from iadgpt_jax.evaluate.table import render_table, summary_rows
     from iadgpt_jax.sharding import mesh_of_this_machine
 
-    mesh = mesh_of_this_machine(args.fsdp)
-    plans = draw_plans(source, shots, 0, args.seed, args.references, categories)
-    asked = f"categories: {len(plans)}; shots: {args.shots}; draws: {args.seeds}; references: {args.references}"
-    say(f"{args.dataset}: {sum(len(plan.queries) for plan in plans)} images to inspect ({asked})")
+    mesh, main_process = mesh_of_this_machine(args.fsdp), is_main_process()
+    evaluations = list({id(one): one for one, _, _ in places}.values())
+    for one in evaluations:
+        asked = f"categories: {len(one.categories)}; shots: {args.shots}; draws: {args.seeds}; "
+        say(f"{one.spec}: {one.queries} images to inspect ({asked}references: {args.references})")
+        if one.note:
+            say(f"{one.spec}: {one.note}")
 
     # ---- What the model was trained on shows nothing here ----
-    info = open_checkpoint(args.checkpoint).info
-    seen = trained_before(info, source, [plan.category for plan in plans], hashing)
-    if seen and not args.allow_trained:
-        raise InputError(
-            f"{args.checkpoint} was trained on {told(seen)}: leave them out with --categories, or say --allow_trained, "
-            "and the results will tell"
-        )
-    if info.get("stage") and INFO_KEY not in info:
-        say(f"note: {args.checkpoint} does not say what it was trained on; make sure that it was not {args.dataset}")
+    opened = open_checkpoint(args.checkpoint)
+    seen: dict[int, dict[str, str]] = {}
+    for one in evaluations:
+        seen[id(one)] = trained_before(opened.info, one.source, one.categories, hashing)
+        if seen[id(one)] and not args.allow_trained:
+            raise InputError(
+                f"{args.checkpoint} was trained on {told(seen[id(one)])}: leave them out with --categories, or say "
+                "--allow_trained, and the results will tell"
+            )
+        if opened.info.get("stage") and INFO_KEY not in opened.info:
+            say(f"note: {args.checkpoint} does not say what it was trained on; make sure that it was not {one.spec}")
 
-    # ---- Model, and images of the size it was trained on ----
-    say(f"loading {args.checkpoint}")
-    loaded = load_model(args.checkpoint, mesh)
-    side = args.side or loaded.info["image_side"]
-    unit = loaded.config.vision.patch * loaded.config.vision.merge
+    # ---- What is there already must be of the same checkpoint, data and settings ----
+    info, vision = inspection_info(opened.info), opened.config.vision
+    side, unit = args.side or info["image_side"], vision.patch * vision.merge
     if side < unit or side % unit:
         raise InputError(f"--side={side}: choose a multiple of {unit}, or 0 for that of training")
-    source = open_at(side=side)
+    prompt, digest = prompt or prompt_of(info), checkpoint_digest(opened.directory, opened.step)
+    facts = {
+        "checkpoint": str(args.checkpoint), "step": opened.step, "detection_prompt": prompt.name,
+        "allow_trained": args.allow_trained, "version": __version__,
+    }  # fmt: skip
+    settled = {
+        directory: one.decides(
+            digest=digest, side=side, ratio=ratio, prompt=prompt.to_dict(), map_space=info["map_space"]
+        )
+        for one, ratio, directory in places
+    }
+    if main_process:
+        for one, _, directory in places:
+            there = RawFolder(directory).begin(settled[directory], one.told() | facts | {"trained_on": seen[id(one)]})
+            one.write_protocol(directory)
+            if there:
+                say(f"going on with {directory}: {there} raw files are there")
+    wait_for_all("begun")
+    for directory, decides in settled.items():
+        RawFolder(directory).refuse_others(decides)  # other hosts must see the same folder, data and checkpoint
 
     # ---- Score ----
-    evaluator = Evaluator(loaded, shots, ratio=args.ratio, mesh=mesh, prompt=prompt)
-    draws = evaluator.draws(
-        source, args.seeds, seed=args.seed, references=args.references, categories=categories, full=args.full,
-        watch=lambda items, total: progress(items, total, "scoring", "batches"),
-    )  # fmt: skip
+    say(f"loading {args.checkpoint}")
+    loaded = load_model(args.checkpoint, mesh)
+    for one, ratio, directory in places:
+        evaluator = Evaluator(loaded, one.asked.shots, ratio=ratio, mesh=mesh, prompt=prompt)
+        source = open_source(one.spec, side=side, seed=args.seed, mask_resize="nearest")
+        room = evaluator.room([plan.queries for plan in one.draws[0]])
+        watch = partial(progress, verb=f"scoring {directory.name}:", unit="batches") if main_process else unwatched
+        score = partial(evaluator.score_groups, source, room=room, watch=watch)
+        mine = share(pieces_of(one.draws, jax.process_count()), jax.process_count())[jax.process_index()]
+        score_missing(RawFolder(directory), mine, one.draws, args.references, source, score)
+    wait_for_all("scored")
 
-    # ---- Write and print ----
-    results = {
-        "shots": {str(k): draws.summary[k] for k in shots},
-        "dataset": args.dataset, "checkpoint": str(args.checkpoint), "step": loaded.step, "seeds": args.seeds,
-        "seed": args.seed, "references": args.references, "ratio": args.ratio, "side": side, "smoothing": "none",
-        "detection_prompt": evaluator.prompt.name, "allow_trained": args.allow_trained, "trained_on": seen,
-    }  # fmt: skip
-    write_json(args.out / "metrics.json", results)
-    write_json(args.out / "protocol.json", protocol(source, draws, args.references))
-    if args.references != "own":
-        print(f"a control, references: {args.references}")
-    if seen:
-        print(f"not few-shot results, for the model was trained on {told(seen)}")
-    print(render_table(summary_rows(results)))
-    for name in results["shots"][str(shots[0])]["per_category"]:
-        of_shots = ((k, draws.summary[k]["per_category"][name]) for k in shots)
-        print(f"  {name}: " + "; ".join(f"{k}-shot {aurocs(metrics)}" for k, metrics in of_shots))
-    print(f"wrote {args.out / 'metrics.json'} and {args.out / 'protocol.json'}")
+    # ---- Metrics ----
+    if main_process:
+        for _, _, directory in places:
+            measure_and_print(directory, options)
+        if len(places) > 1:
+            write_summary(args.out, [directory for _, _, directory in places])
+    wait_for_all("written")
+
+
+def metrics_again(root: Path, options: Options) -> None:
+    """Every metric of evaluation directories from their raw files alone."""
+    found = evaluations_in(root)
+    for directory in found:
+        measure_and_print(directory, options)
+    if found != [root]:
+        write_summary(root, found)
+
+
+def measure_and_print(directory: Path, options: Options) -> None:
+    """Write metrics.json from raw/, and print it."""
+    watch = partial(progress, verb=f"measuring {directory.name}:", unit="draws of a category")
+    results = compute_metrics(RawFolder(directory), options, watch)
+    write_metrics(directory, results)
+    print("\n".join(result_lines(results)))
+    print(f"wrote {directory / 'metrics.json'}; beside it: protocol.json and raw/")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="DIR", help="a training workdir, a step of it, or a Hugging Face folder")
-    add("--dataset", required=True, metavar="NAME", help=SPECIFICATIONS)
+    add("--checkpoint", metavar="DIR", help="a training workdir, a step of it, or a Hugging Face folder")
+    add("--dataset", action="append", metavar="NAME[,NAME…]", help=f"{SPECIFICATIONS}; may be repeated")
     add("--shots", default="1,2,4", help="numbers of references, comma-separated (default: %(default)s)")
     add("--seeds", type=int, default=5, help="reference draws (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the draws, and of procedural products (default: %(default)s)")
     add("--categories", default="", metavar="A,B", help="only these (default: all)")
     add("--references", default="own", choices=("own", "wrong", "none"),
         help="a control: references of another category, or none (default: own)")  # fmt: skip
+    add("--references_list", default=AUTO, metavar="NAME|FILE",
+        help=f"references by name: {', '.join(checked_in())} or a file; {AUTO}: the list that fits the dataset, if any "
+        f"(default); {NONE}: draw them")  # fmt: skip
     add("--prompt", default="", metavar="NAME",
         help=f"detection prompt: {', '.join(PROMPTS)} (default: that of training)")  # fmt: skip
-    add("--ratio", type=float, default=1.0, metavar="R", help="tokens kept of references after the first (default: 1)")
+    add("--ratio", default="1", metavar="R[,R…]",
+        help="share of tokens kept of references after the first (default: %(default)s)")  # fmt: skip
     add("--side", type=int, default=0, help="images are squashed to this square; 0: that of training (default)")
+    add("--image_score", default="answer", choices=IMAGE_SCORES,
+        help="what images are ranked by: the answer's log-odds (default), the map's maximum, or both: their sum, each "
+        "standardised over the category")  # fmt: skip
+    add("--smoothing", type=float, default=0.0, metavar="SIGMA",
+        help="Gaussian over the maps at image size, in pixels; 0: none (default)")  # fmt: skip
     add("--fsdp", type=int, default=1, metavar="N", help="devices that share one copy of the weights (default: 1)")
-    add("--full", action="store_true", help="also pixel AP, F1-max and AUPRO, fifty times as costly as pixel AUROC")
     add("--allow_trained", action="store_true", help="evaluate what the model was trained on, too; the results say so")
-    add("--out", required=True, type=Path, metavar="DIR", help="folder for metrics.json and protocol.json")
+    add("--out", type=Path, metavar="DIR", help="folder for results; of several evaluations, one folder in it for each")
+    add("--from", dest="raw_from", type=Path, metavar="DIR",
+        help="an earlier --out: compute the metrics again from its raw results, without a model")  # fmt: skip
     return parser.parse_args(arguments)
+
+
+def specifications(given: Sequence[str]) -> list[str]:
+    """The datasets of all --dataset flags; a folder whose name has a comma is one."""
+    found = [name for one in given for name in ([one] if Path(one).is_dir() else one.split(",")) if name]
+    return list(dict.fromkeys(found))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    try:
+        values = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        values = ()
+    if not values or values[0] < 1:
+        raise InputError(f"--shots={text}: give positive numbers separated by commas, such as 1,2,4")
+    return values
+
+
+def shares(text: str) -> list[float]:
+    try:
+        values = list(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        values = [0.0]
+    if not all(0 < value <= 1 for value in values):
+        raise InputError(f"--ratio={text}: choose shares of tokens above 0 and at most 1, separated by commas")
+    return values
 
 
 def told(seen: dict[str, str]) -> str:
@@ -143,44 +249,16 @@ def hashing(files: Iterable, total: int) -> Iterable:
     return progress(files, total, "hashing", "photographs") if total else files
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    try:
-        values = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        values = ()
-    if not values or values[0] < 1:
-        raise InputError(f"--shots={text}: give positive numbers separated by commas, such as 1,2,4")
-    return values
-
-
-def aurocs(metrics: dict[str, float]) -> str:
-    """ "0.912 / 0.934": image and pixel AUROC, the latter a dash where no masks are known."""
-    pixel = metrics.get("pixel_auroc")
-    return f"{metrics['image_auroc']:.3f} / " + ("–" if pixel is None else f"{pixel:.3f}")
-
-
-def protocol(source, draws, references: str) -> dict:
-    """What one needs to repeat the evaluation: the queries of every category and, per draw, its ordered references, of
-    which k shots are the first k."""
-    shown = [
-        {plan.category: [source[i].key for i in plan.references if references != "none"] for plan in plans}
-        for plans in draws.plans
-    ]
-    return {
-        "references": references,
-        "draws": shown,
-        "queries": {plan.category: [source[i].key for i in plan.queries] for plan in draws.plans[0]},
-    }
-
-
-def write_json(path: Path, value) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(value, indent=2))
-    aside.replace(path)
+def unwatched(items: Iterable, total: int) -> Iterable:
+    return items
 
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def quiet(line: str) -> None:
+    """What `say` is for all processes but the first."""
 
 
 if __name__ == "__main__":

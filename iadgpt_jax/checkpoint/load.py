@@ -71,7 +71,7 @@ class Opened:
         """The parameters on devices: see `load_model`."""
         shapes = jax.eval_shape(lambda: init_params(self.config, jax.random.key(0)))
         if mesh is None:
-            first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             shardings = jax.tree.map(lambda _: first, shapes)
         else:
             shardings = tree_shardings(mesh, rules or ShardingRules(), logical_axes(self.config), shapes)
@@ -117,10 +117,16 @@ def load_model(
     Raises InputError, in one line, for whatever is missing or damaged.
     """
     opened = open_checkpoint(checkpoint)
-    info = {"image_side": IMAGE_SIDE, "map_space": MAP_SPACE} | opened.info
+    info = inspection_info(opened.info)
+    return LoadedModel(opened.params(mesh, rules, dtype), opened.config, opened.tokenizer, info, opened.step)
+
+
+def inspection_info(info: dict) -> dict:
+    """`Opened.info` with what an inspection needs to know: "image_side" and "map_space", as in `load_model`."""
+    info = {"image_side": IMAGE_SIDE, "map_space": MAP_SPACE} | info
     if info["map_space"] != "logit":  # "none" where a stage trains no maps; log_probability trains the probability
         info["map_space"] = MAP_SPACE
-    return LoadedModel(opened.params(mesh, rules, dtype), opened.config, opened.tokenizer, info, opened.step)
+    return info
 
 
 def trained_dtype(loaded: LoadedModel) -> str:

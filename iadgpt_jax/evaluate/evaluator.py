@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -12,8 +12,11 @@ from iadgpt_jax.checkpoint.load import LoadedModel, trained_dtype
 from iadgpt_jax.data.detection_prompt import DetectionPrompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.sources.sample import Source
-from iadgpt_jax.evaluate.metrics import summarize
-from iadgpt_jax.evaluate.protocol import CategoryPlan, Scored, Setting, draw_plans, measure, run
+from iadgpt_jax.evaluate.measure import combine, measure
+from iadgpt_jax.evaluate.protocol import CategoryPlan, draw_plans
+from iadgpt_jax.evaluate.raw import Scores
+from iadgpt_jax.evaluate.scoring import Scored, Setting, batch_room, run, score_groups
+from iadgpt_jax.evaluate.work import Group
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.registry import make_module
@@ -24,7 +27,7 @@ AT_ONCE = 24  # queries a device scores together, each at all shot counts
 
 @dataclass(frozen=True)
 class Draws:
-    """What several draws gave. summary: {shots: metrics.summarize(...)}; scored and plans of every draw, in order."""
+    """What several draws gave. summary: {shots: as metrics.summarize says}; scored, plans: of every draw, in order."""
 
     summary: dict[int, dict]
     scored: list[Scored]
@@ -51,6 +54,17 @@ class Evaluator:
     def _scorer(self, params) -> Scorer:
         return Scorer(self.model, params, self.encoder, map_space=self.loaded.info["map_space"])
 
+    def room(self, queries: Sequence[Sequence[int]]) -> int:
+        """Places of the batches in which these queries, of all groups of an evaluation, are scored."""
+        return batch_room(self.scorer, queries, self.at_once)
+
+    def score_groups(
+        self, source: Source, groups: Sequence[Group], room: int,
+        watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    ) -> Iterator[tuple[Group, list[Scores]]]:  # fmt: skip
+        """Every group with its scores, one after the other: see scoring.score_groups."""
+        return score_groups(self.scorer, source, groups, self.shots, room, ratio=self.ratio, watch=watch)
+
     def draws(self, source: Source, count: int, *, references: str = "own", **options) -> Draws:
         """`count` reference draws of every category. `options` as those of `several`."""
         return self.several(source, {references: count}, **options)[references]
@@ -63,7 +77,6 @@ class Evaluator:
         seed: int = 0,
         categories=None,
         params=None,
-        full: bool = False,
         watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
     ) -> dict[str, Draws]:
         """Draws of several kinds of references, run together: {kind: how many} -> {kind: Draws}. `params` stand in for
@@ -80,6 +93,6 @@ class Evaluator:
         for kind in counts:
             of_kind = [number for number, name in enumerate(kinds) if name == kind]
             draws = [scored[number] for number in of_kind]
-            summary = {k: summarize([measure(source, draw[k], full) for draw in draws]) for k in self.shots}
+            summary = {k: combine([measure(source, draw[k]) for draw in draws])[0] for k in self.shots}
             found[kind] = Draws(summary, draws, [settings[number].plans for number in of_kind])
         return found

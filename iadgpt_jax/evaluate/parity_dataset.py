@@ -8,8 +8,9 @@ import numpy as np
 
 from iadgpt_jax.checkpoint.load import LoadedModel
 from iadgpt_jax.data.sources.sample import Source
-from iadgpt_jax.evaluate.metrics import summarize
-from iadgpt_jax.evaluate.protocol import CategoryScores, draw_plans, measure
+from iadgpt_jax.evaluate.measure import combine, measure
+from iadgpt_jax.evaluate.protocol import draw_plans
+from iadgpt_jax.evaluate.scoring import CategoryScores
 from iadgpt_jax.infer.inspector import Inspector
 
 METRICS = ("image_auroc", "pixel_auroc")
@@ -53,7 +54,7 @@ def inspect_both(
                 difference = abs(getattr(ours, figure) - getattr(other, figure))
                 apart[f"{figure}.max_abs"] = max(apart[f"{figure}.max_abs"], difference)
             apart["map.max_abs"] = max(apart["map.max_abs"], float(np.abs(ours.map - np.asarray(other.map)).max()))
-    summaries = {side: summarize([measure(source, scores)]) for side, scores in found.items()}
+    summaries = {side: combine([measure(source, scores)])[0] for side, scores in found.items()}
     return apart | {
         f"{metric}.{side}": float(summary[metric]["mean"])
         for metric in METRICS

@@ -13,8 +13,10 @@ from iadgpt_jax.data.sources.sample import Record, Sample
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.evaluator import Evaluator
-from iadgpt_jax.evaluate.metrics import image_metrics, pixel_metrics
-from iadgpt_jax.evaluate.protocol import REFERENCE_POOL, draw_plans, measure, upsample
+from iadgpt_jax.evaluate.measure import measure, upsample
+from iadgpt_jax.evaluate.metrics import image_metrics
+from iadgpt_jax.evaluate.pixels import pixel_metrics
+from iadgpt_jax.evaluate.protocol import REFERENCE_POOL, draw_plans
 from iadgpt_jax.infer.inspector import Inspector
 from tests.small_iadgpt import draw_image, draw_mask, lively_params, small_config
 
@@ -102,8 +104,8 @@ def test_wrong_references_are_good_ones_of_another_category():
 def test_what_cannot_be_evaluated_is_an_input_error():
     with pytest.raises(InputError, match="bolt of drawn cannot be evaluated at 7 shots: .*found 6"):
         draw_plans(SPLIT, (1, 7), 0)
-    with pytest.raises(InputError, match="good as well as defective"):
-        draw_plans(contents(("train", False, 4), ("test", True, 3)), (1,), 0)
+    with pytest.raises(InputError, match="no test images of known verdict"):
+        draw_plans(contents(("train", False, 4), ("test", None, 3)), (1,), 0)
     with pytest.raises(InputError, match="no category gear; it has bolt, nut, ring"):
         draw_plans(SPLIT, (1,), 0, categories=["gear", "nut"])
     alone = SimpleNamespace(name="one", records=[record for record in SPLIT.records if record.category == "nut"])
@@ -174,17 +176,20 @@ def test_metrics_are_those_of_upsampled_maps_and_leave_out_what_nobody_drew(sour
         indices=indices, labels=[source.records[i].defective for i in indices], margins=list(rng.normal(size=7)),
         maps=[rng.random((4, 4)) for _ in indices],
     )  # fmt: skip
-    measured = measure(source, {"nut": found}, full=True)["nut"]
+    measured = measure(source, {"nut": found})["nut"]
     masks = [source[i].mask for i in indices]
-    wanted = image_metrics(np.array(found.margins), np.array(found.labels))
-    assert measured == wanted | pixel_metrics([upsample(m, masks[0].shape) for m in found.maps], masks, full=True)
+    right = (np.array(found.margins) > 0) == found.labels
+    wanted = image_metrics(np.array(found.margins), np.array(found.labels)) | {"text_accuracy": right.mean()}
+    assert not measured.undefined
+    assert measured.metrics == wanted | pixel_metrics([upsample(m, masks[0].shape) for m in found.maps], masks)
 
     class Unmasked(Drawn):
         def _draw(self, record, index, rng):
             sample = super()._draw(record, index, rng)
             return Sample(sample.image, None if index == indices[-1] else sample.mask, *list(vars(sample).values())[2:])
 
-    assert measure(Unmasked(), {"nut": found}) == {"nut": wanted}
+    measured = measure(Unmasked(), {"nut": found})["nut"]
+    assert measured.metrics == wanted and measured.undefined["pixel_ap"] == "1 of 7 images are defective without a mask"
 
     class Lost(Drawn):
         """Defects so small that no pixel of their masks is left at this size."""
@@ -193,7 +198,8 @@ def test_metrics_are_those_of_upsampled_maps_and_leave_out_what_nobody_drew(sour
             sample = super()._draw(record, index, rng)
             return Sample(sample.image, 0 * sample.mask, *list(vars(sample).values())[2:])
 
-    assert measure(Lost(), {"nut": found}) == {"nut": wanted}
+    measured = measure(Lost(), {"nut": found})["nut"]
+    assert measured.metrics == wanted and measured.undefined["pixel_aupro"] == "no pixel of any mask is defective"
 
 
 def test_maps_are_upsampled_with_half_pixel_centres():

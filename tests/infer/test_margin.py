@@ -15,7 +15,7 @@ from iadgpt_jax.checkpoint.load import LoadedModel
 from iadgpt_jax.data.detection_prompt import DEFECTS, NORMALITY, AnswerTokens
 from iadgpt_jax.data.sources.sample import Sample
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.evaluate.protocol import measure
+from iadgpt_jax.evaluate.measure import measure
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.inspector import Inspector
 from iadgpt_jax.infer.margin import margin_of, probability
@@ -50,7 +50,7 @@ def test_metrics_rank_by_margin():
     assert roc_auc_score(labels, expit(np.float32(margins))) < 1
     samples = [Sample(np.zeros((2, 2, 3), np.uint8), None, label, "nut", "test", "") for label in labels]
     found = SimpleNamespace(indices=range(4), labels=labels, margins=margins, maps=[])
-    assert measure(samples, {"nut": found})["nut"]["image_auroc"] == 1
+    assert measure(samples, {"nut": found})["nut"].metrics["image_auroc"] == 1
 
 
 def test_an_inspection_is_defective_above_a_margin_of_nothing():

@@ -55,6 +55,15 @@ class FolderSource:
         """The key of every index."""
         return [entry.key for entry in self._entries]
 
+    @property
+    def content(self) -> bytes:
+        """Names and sizes of all files: other bytes where the folder holds other photographs or masks. Reads none."""
+        listed = []
+        for path in sorted({path for entry in self._entries for path in entry.files}):
+            place = self._root / path
+            listed.append(f"{path}\0{place.stat().st_size if place.is_file() else -1}")
+        return "\n".join(listed).encode(errors="surrogatepass")
+
     def pixel_hashes(self, indices: np.ndarray, watch: Watch = unwatched) -> tuple[np.ndarray, np.ndarray]:
         """As data/sources/pixel_hashes.py says. Reads and decodes every file."""
         entries = [self._entries[index] for index in indices]

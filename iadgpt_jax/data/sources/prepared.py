@@ -88,6 +88,12 @@ class PreparedSource:
         rows = self._chosen[0]
         return self._index.sha256 if rows is None else self._index.sha256[rows]
 
+    @property
+    def content(self) -> bytes:
+        """The hashes of all pixels, and the sizes of the files that hold images and masks."""
+        sizes = [f"{path.name}\0{path.stat().st_size}" for path in sorted(self._directory.glob("*array_record*"))]
+        return self.sha256.tobytes() + "\n".join(sizes).encode(errors="surrogatepass")
+
     def pixel_hashes(self, indices: np.ndarray, watch: Watch = unwatched) -> tuple[np.ndarray, np.ndarray]:
         """As data/sources/pixel_hashes.py says. From the index alone, so there is nothing to watch."""
         rows = indices if self._chosen[0] is None else self._chosen[0][indices]

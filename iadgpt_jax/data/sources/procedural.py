@@ -29,6 +29,12 @@ class ProceduralSource:
             for j in range(self.factory.per_category)
         )
 
+    @property
+    def content(self) -> bytes:
+        """What its photographs follow from."""
+        factory = self.factory
+        return f"{self.name} {factory.seed} {factory.per_category}".encode()
+
     def __len__(self) -> int:
         return len(self.records)
 

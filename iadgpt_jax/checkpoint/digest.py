@@ -1,0 +1,41 @@
+"""A short name for the content of a checkpoint: tells whether results were made with this one, wherever it lies."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from iadgpt_jax.checkpoint.files import MODEL_FILE, STEPS
+
+SAMPLES, SAMPLE_BYTES = 16, 1 << 16  # read of a file, evenly spread; smaller files are read whole
+
+
+def checkpoint_digest(directory: Path, step: int) -> str:
+    """16 hex digits of a workdir's step, or of a Hugging Face directory.
+
+    Of large files their size and samples are hashed, so that it takes no longer for a larger model. Training changes
+    every weight, so two checkpoints that were trained apart differ in any sample.
+    """
+    digest = sha256()
+    for path in _files(directory, step):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(directory).as_posix()}\0{size}\0".encode(errors="surrogatepass"))
+        with open(path, "rb") as stream:
+            if size <= SAMPLES * SAMPLE_BYTES:
+                digest.update(stream.read())
+                continue
+            for number in range(SAMPLES):
+                stream.seek((size - SAMPLE_BYTES) * number // (SAMPLES - 1))
+                digest.update(stream.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:16]
+
+
+def _files(directory: Path, step: int) -> list[Path]:
+    """All files of the step and those beside the steps that describe the model; of a Hugging Face directory, all."""
+    of_step = directory / STEPS / str(step)
+    if not of_step.is_dir():
+        return sorted(path for path in directory.iterdir() if path.is_file())
+    described = [path for path in (directory / MODEL_FILE,) if path.is_file()]
+    inside = [Path(folder) / name for folder, _, names in os.walk(of_step) for name in names]
+    return sorted(described + inside)

@@ -59,15 +59,24 @@ def pieces_of(draws: Sequence[Sequence[CategoryPlan]], processes: int) -> list[P
 
 
 def share(pieces: Sequence[Piece], processes: int) -> list[list[Piece]]:
-    """The pieces of every process, costs about even; each process works this out for itself."""
+    """The pieces of every process, costs about even, one piece a category; each process works this out for itself."""
     shares: list[list[Piece]] = [[] for _ in range(processes)]
     costs = [0] * processes
     for piece in sorted(pieces, key=lambda piece: -piece.cost):
         least = costs.index(min(costs))
         shares[least].append(piece)
         costs[least] += piece.cost
-    order = {piece: number for number, piece in enumerate(pieces)}
-    return [sorted(one, key=order.__getitem__) for one in shares]
+    return [_united(one) for one in shares]
+
+
+def _united(share: Sequence[Piece]) -> list[Piece]:
+    """Pieces of one category as one, so that its query images are seen once."""
+    found: dict[str, Piece] = {}
+    for piece in share:
+        before = found.get(piece.category, Piece(piece.category, (), 0))
+        draws = tuple(sorted(before.draws + piece.draws))
+        found[piece.category] = Piece(piece.category, draws, before.cost + piece.cost)
+    return list(found.values())
 
 
 def score_missing(
@@ -78,7 +87,7 @@ def score_missing(
     source: Source,
     score: Score,
 ) -> None:
-    """Score what has no whole file yet, and write it category by category."""
+    """Score what has no whole file yet, and write it category by category. pieces: one a category."""
     groups: list[Group] = []
     waiting: dict[str, tuple[tuple[int, ...], int]] = {}  # category -> (draws to write, groups to wait for)
     for piece in pieces:

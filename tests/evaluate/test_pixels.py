@@ -1,4 +1,4 @@
-"""Exact pixel metrics in bounded memory: those of scikit-learn, naive loops and adeval, on random and degenerate maps."""
+"""Exact pixel metrics in bounded memory: those of scikit-learn, naive loops and adeval, also on degenerate maps."""
 
 import time
 import tracemalloc

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,11 +19,13 @@ from iadgpt_jax.data.ancestry import INFO_KEY, training_entry
 from iadgpt_jax.data.images import read_mask, resize_mask
 from iadgpt_jax.data.sources.folder import FolderSource
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.evaluate.measure import IMAGE_METRICS, PIXEL_METRICS, TEXT_METRICS
 from iadgpt_jax.infer.inspector import Inspector
 from launch import evaluate
 from tests.data.photographs import draw_dataset
 from tests.small_iadgpt import lively_params, small_config
 
+ROOT = Path(__file__).resolve().parents[2]
 SIDE = 84
 INFO = {"image_side": SIDE, "map_space": "probability"}
 
@@ -34,11 +39,13 @@ def folder(tmp_path_factory):
     mask = np.zeros((60, 90), np.uint8)
     mask[40:50, 10:70] = 255
     Image.fromarray(mask).save(folder / "data/bolt/ground_truth/bent_pin/002_mask.png")
+    shutil.copytree(folder / "data", folder / "copy/data")
     return folder
 
 
 def arguments(folder, *more):
-    return [f"--checkpoint={folder / 'work'}", f"--dataset={folder / 'data'}", f"--out={folder / 'out'}", *more]
+    given = [f"--checkpoint={folder / 'work'}", f"--out={folder / 'out'}", *more]
+    return given if any("--dataset" in one for one in more) else [f"--dataset={folder / 'data'}", *given]
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +64,10 @@ def test_metrics_have_the_fields_others_rely_on(written):
             assert set(measured[metric]) == {"mean", "std"} and 0 <= measured[metric]["mean"] <= 1
         assert list(measured["per_category"]) == ["bolt", "nut"]
         assert "pixel_auroc" in measured["per_category"]["bolt"], "every defect has its mask"
-        assert set(measured["per_category"]["nut"]) == {"image_auroc", "image_ap", "image_f1_max"}, "one lacks it"
+        assert set(measured["per_category"]["nut"]) == {*IMAGE_METRICS, *TEXT_METRICS}, "one lacks it"
         assert measured["pixel_auroc"]["mean"] == measured["per_category"]["bolt"]["pixel_auroc"]
+        assert set(measured["per_category"]["bolt"]) == {*IMAGE_METRICS, *TEXT_METRICS, *PIXEL_METRICS}
+    assert metrics["undefined"] == {"nut": dict.fromkeys(PIXEL_METRICS, "1 of 5 images are defective without a mask")}
 
 
 @pytest.mark.slow
@@ -88,8 +97,8 @@ def test_the_protocol_is_enough_to_repeat_the_numbers(folder, written):
 
 @pytest.mark.slow
 def test_weights_laid_over_two_devices_change_nothing(folder, written):
-    evaluate.main(arguments(folder, "--shots=1,2", "--seeds=2", "--fsdp=2"))
-    split, alone = json.loads((folder / "out/metrics.json").read_text())["shots"], written[0]["shots"]
+    evaluate.main(arguments(folder, "--shots=1,2", "--seeds=2", "--fsdp=2", f"--out={folder / 'split'}"))
+    split, alone = json.loads((folder / "split/metrics.json").read_text())["shots"], written[0]["shots"]
     for shots, metric in ((shots, metric) for shots in alone for metric in ("image_auroc", "pixel_auroc")):
         # Rounding may swap nearly equal scores: one pair of images, or some of pixels.
         assert split[shots][metric]["mean"] == pytest.approx(alone[shots][metric]["mean"], abs=1e-3)
@@ -131,8 +140,9 @@ def test_results_say_what_was_trained_on(folder, trained, capsys):
 
 @pytest.mark.slow
 def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
-    evaluate.main(arguments(folder, "--shots=1,2", "--seeds=1", "--references=none", "--categories=nut", "--full"))
-    metrics, protocol = (json.loads((folder / "out" / f"{name}.json").read_text()) for name in ("metrics", "protocol"))
+    asked = ("--references=none", "--categories=nut", f"--out={folder / 'none'}")
+    evaluate.main(arguments(folder, "--shots=1,2", "--seeds=1", *asked))
+    metrics, protocol = (json.loads((folder / "none" / f"{name}.json").read_text()) for name in ("metrics", "protocol"))
     assert metrics["shots"]["1"] == metrics["shots"]["2"] and protocol["draws"] == [{"nut": []}]
     assert "a control, references: none" in capsys.readouterr().out
 
@@ -151,7 +161,14 @@ def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
         (["--shots=one"], "--shots=one"),
         (["--shots=0"], "--shots=0"),
         (["--seeds=0"], "--seeds=0"),
-        (["--ratio=0"], "--ratio=0"),
+        (["--ratio=1,0"], "--ratio=1,0"),
+        (["--smoothing=-1"], "--smoothing=-1"),
+        (["--references_list=nowhere"], "--references_list=nowhere cannot be read"),
+        (
+            ["--references_list=visa"],
+            "--references_list=visa does not fit: the reference list visa has no category bolt",
+        ),
+        (["--dataset={folder}/data", "--dataset={folder}/copy/data"], "are both called data"),
         (["--references=other"], "--references"),
         (["--side=100"], "multiple of 28"),
         (["--out={folder}/data/bolt/train/good/000.png"], "--out"),
@@ -165,3 +182,72 @@ def test_wrong_input_ends_with_one_line(folder, capsys, change, told):
     lines = [line for line in captured.err.splitlines() if "images to inspect" not in line and "loading" not in line]
     assert stopped.value.code == 2 and captured.out == ""
     assert len(lines) == 1 and lines[0].startswith("error: ") and told in lines[0]
+
+
+@pytest.mark.slow
+def test_metrics_again_without_a_model_are_the_same(folder, written):
+    """In a process that has not loaded JAX, from raw/ alone; and ranked by the map, from the same files."""
+    shutil.copytree(folder / "out", folder / "again")
+    (folder / "again/metrics.json").unlink()
+    without_a_model(f"--from={folder / 'again'}")
+    assert (folder / "again/metrics.json").read_bytes() == (folder / "out/metrics.json").read_bytes()
+    without_a_model(f"--from={folder / 'again'}", "--image_score=both", "--smoothing=2")
+    other = json.loads((folder / "again/metrics.json").read_text())
+    assert other["image_score"] == "both" and other["smoothing"] == 2
+    of_both, of_answer = (one["shots"]["2"]["per_category"]["bolt"] for one in (other, written[0]))
+    assert of_both["pixel_auroc"] != of_answer["pixel_auroc"] and of_both["text_accuracy"] == of_answer["text_accuracy"]
+
+
+def without_a_model(*flags: str) -> None:
+    code = "import sys; from launch.evaluate import main; main(sys.argv[1:]); assert 'jax' not in sys.modules"
+    ended = subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr
+
+
+def tree(folder) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_an_evaluation_goes_on_with_what_is_missing(folder, written, capsys):
+    """With the files of an undisturbed run. Other settings are refused before weights are loaded."""
+    shutil.copytree(folder / "out", folder / "resumed")
+    for name in ("draw-0/bolt.npz", "queries/nut.npz"):
+        (folder / "resumed/raw" / name).unlink()
+    evaluate.main(arguments(folder, "--shots=1,2", "--seeds=2", f"--out={folder / 'resumed'}"))
+    assert "going on with" in capsys.readouterr().err
+    assert tree(folder / "resumed") == tree(folder / "out")
+    with pytest.raises(SystemExit):
+        evaluate.main(arguments(folder, "--shots=1,2", "--seeds=2", "--ratio=.5", f"--out={folder / 'resumed'}"))
+    error = capsys.readouterr().err
+    assert "holds results of other settings (ratio 1.0, now 0.5)" in error and "loading" not in error
+
+
+@pytest.mark.slow
+def test_several_datasets_and_ratios_have_a_folder_each(folder, written):
+    """A dataset alone gives the same numbers in a folder of its own."""
+    (folder / "copy/data").rename(folder / "copy/parts")
+    out, both = folder / "several", f"--dataset={folder / 'data'},{folder / 'copy/parts'}"
+    evaluate.main(arguments(folder, both, "--ratio=1,0.5", "--shots=1,2", "--seeds=2", f"--out={out}"))
+    (folder / "copy/parts").rename(folder / "copy/data")
+    assert json.loads((out / "data/ratio-1/metrics.json").read_text())["shots"] == written[0]["shots"]
+    evaluations = json.loads((out / "summary.json").read_text())["evaluations"]
+    assert [one["directory"] for one in evaluations] == [
+        "data/ratio-1", "data/ratio-0.5", "parts/ratio-1", "parts/ratio-0.5",
+    ]  # fmt: skip
+    for one in evaluations:
+        metrics = json.loads((out / one["directory"] / "metrics.json").read_text())
+        assert metrics["ratio"] == one["ratio"]
+        assert metrics["shots"]["2"]["image_auroc"] == one["shots"]["2"]["image_auroc"]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_files_of_one(folder, written):
+    """To the bit: margins and maps do not depend on what else is scored where."""
+    command = ["launch/evaluate.py", *arguments(folder, "--shots=1,2", "--seeds=2", f"--out={folder / 'together'}")]
+    start = [sys.executable, "launch/local.py", "--processes=2", "--devices=1", "--", *command]
+    ended = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("images to inspect") == 1 and "[1]" not in ended.stderr, "one process speaks"
+    together, alone = tree(folder / "together"), tree(folder / "out")
+    assert together == alone

@@ -89,7 +89,7 @@ def gallery(
 
     A hit is a right verdict. Where an explanation was generated (`answers`) it follows the verdict.
     """
-    plans = {plan.category: plan for plan in held_out.draws.plans[0]}
+    plans = {index: plan for plan in held_out.draws.plans[0] for index in plan.queries}
     rows = []
     for name, found in held_out.draws.scored[0][shots].items():
         low, high = float(np.min(found.maps)), float(np.max(found.maps))
@@ -103,7 +103,7 @@ def gallery(
     good = [row for row in right if not row[3]][:2]
     items = [row for row in right if row[3]][: hits - len(good)] + good
     prompt = held_out.prompt
-    return [item(source, prompt, plans[row[0]].references[:shots], *row, answers) for row in [*items, *wrong]]
+    return [item(source, prompt, plans[row[1]].references[:shots], *row, answers) for row in [*items, *wrong]]
 
 
 def item(

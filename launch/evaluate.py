@@ -105,7 +105,7 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
     opened = open_checkpoint(args.checkpoint)
     seen: dict[int, dict[str, str]] = {}
     for one in evaluations:
-        seen[id(one)] = trained_before(opened.info, one.source, one.categories, hashing)
+        seen[id(one)] = trained_before(opened.info, one.source, one.categories, hashing if main_process else unwatched)
         if seen[id(one)] and not args.allow_trained:
             raise InputError(
                 f"{args.checkpoint} was trained on {told(seen[id(one)])}: leave them out with --categories, or say "
@@ -144,10 +144,11 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
     say(f"loading {args.checkpoint}")
     loaded = load_model(args.checkpoint, mesh)
     for one, ratio, directory in places:
+        at = f" at ratio {ratio:g}" if ratio != 1 else ""
         evaluator = Evaluator(loaded, one.asked.shots, ratio=ratio, mesh=mesh, prompt=prompt)
         source = open_source(one.spec, side=side, seed=args.seed, mask_resize="nearest")
         room = evaluator.room([plan.queries for plan in one.draws[0]])
-        watch = partial(progress, verb=f"scoring {directory.name}:", unit="batches") if main_process else unwatched
+        watch = partial(progress, verb=f"scoring {one.source.name}{at}:", unit="batches") if main_process else unwatched
         score = partial(evaluator.score_groups, source, room=room, watch=watch)
         mine = share(pieces_of(one.draws, jax.process_count()), jax.process_count())[jax.process_index()]
         score_missing(RawFolder(directory), mine, one.draws, args.references, source, score)
@@ -173,7 +174,7 @@ def metrics_again(root: Path, options: Options) -> None:
 
 def measure_and_print(directory: Path, options: Options) -> None:
     """Write metrics.json from raw/, and print it."""
-    watch = partial(progress, verb=f"measuring {directory.name}:", unit="draws of a category")
+    watch = partial(progress, verb="measuring:", unit="draws of a category")
     results = compute_metrics(RawFolder(directory), options, watch)
     write_metrics(directory, results)
     print("\n".join(result_lines(results)))

@@ -104,7 +104,7 @@ def score_groups(
     """Every group, once it is scored, with the scores of its queries under each of its settings.
 
     Pictures are decoded by threads while the device works, and results fetched a few batches late, so that it need not
-    wait. Only groups that are being scored are in memory.
+    wait. Only groups that are being scored are in memory. Raises ValueError where images of a group differ in size.
     """
     batches = [
         (number, group.queries[at : at + room])
@@ -145,8 +145,11 @@ def score_groups(
     for number, indices, laid, asked_about in watch(prefetch(load, batches), len(batches)):
         if laid:
             prefixes = {chosen: scorer.prefill(rows) for chosen, rows in laid.items()}
+        grids = asked_about[1].grid[: len(indices)]
+        if (grids != grids[0]).any():
+            raise ValueError(f"queries of {groups[number].category} differ in size: open their source with a side")
+        grid = tuple(grids[0].tolist())
         images = scorer.encode_images(asked_about)
-        grid = tuple(images.question.grid[0].tolist())
         group = groups[number]
         for setting, (plan, kind) in enumerate(zip(group.plans, group.references, strict=True)):
             asked = (0,) if kind == "none" else tuple(shots)

@@ -248,6 +248,6 @@ def test_two_processes_give_the_files_of_one(folder, written):
     start = [sys.executable, "launch/local.py", "--processes=2", "--devices=1", "--", *command]
     ended = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("images to inspect") == 1 and "[1]" not in ended.stderr, "one process speaks"
+    assert ended.stderr.count("images to inspect") == 1 and "[1] scoring" not in ended.stderr, "one process speaks"
     together, alone = tree(folder / "together"), tree(folder / "out")
     assert together == alone

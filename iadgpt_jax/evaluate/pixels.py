@@ -22,7 +22,7 @@ from iadgpt_jax.infer.prefetch import prefetch
 
 AUPRO_LIMIT = 0.3  # the false-positive rate up to which the field integrates the per-region overlap
 MOST_VALUES = 1 << 22  # distinct values of defective pixels at once: some 200 MB while they are collected
-CHUNK = 1 << 22, 1 << 24  # fewest and most background pixels that are sorted together
+CHUNK = 1 << 22, 1 << 23  # fewest and most background pixels that are sorted together
 THREADS = min(4, os.cpu_count() or 1)  # that sort chunks
 
 
@@ -167,7 +167,10 @@ def _rank(values: np.ndarray, chunks: Iterator[np.ndarray]) -> tuple[np.ndarray,
 
     def rank(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         chunk.sort()  # numpy sorts and searches outside the interpreter's lock
-        return np.searchsorted(chunk, values), np.searchsorted(chunk, values, side="right"), chunk.size
+        below = np.searchsorted(chunk, values)
+        upto, tied = below.copy(), np.flatnonzero(chunk.take(below, mode="clip") == values)
+        upto[tied] = np.searchsorted(chunk, values[tied], side="right")
+        return below, upto, chunk.size
 
     less, not_above, between = np.zeros(values.size, np.int64), np.zeros(values.size, np.int64), 0
     for below, upto, size in prefetch(rank, chunks, ahead=THREADS, threads=THREADS):

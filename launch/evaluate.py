@@ -39,6 +39,7 @@ from iadgpt_jax.evaluate.screen import result_lines
 from iadgpt_jax.evaluate.work import pieces_of, score_missing, share
 from iadgpt_jax.progress import progress
 
+NEEDED = ("checkpoint", "dataset", "out")  # without --from
 NAMED = 4  # categories that a message names before it only counts
 
 
@@ -50,10 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--smoothing={args.smoothing}: choose a standard deviation in pixels, or 0 for none")
     options = Options(args.image_score, args.smoothing)
     if args.raw_from is not None:
+        if given := [name for name in NEEDED if getattr(args, name)]:
+            raise InputError(f"--from computes metrics again where they are: leave out --{given[0]}")
         return metrics_again(args.raw_from, options)
 
     # ---- Check the arguments before a model is loaded ----
-    for name in ("checkpoint", "dataset", "out"):
+    for name in NEEDED:
         if not getattr(args, name):
             raise InputError(
                 f"--{name} is missing; give --checkpoint, --dataset and --out, or --from alone; see --help"

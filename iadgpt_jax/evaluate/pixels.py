@@ -21,7 +21,7 @@ from iadgpt_jax.evaluate.metrics import Undefined
 from iadgpt_jax.infer.prefetch import prefetch
 
 AUPRO_LIMIT = 0.3  # the false-positive rate up to which the field integrates the per-region overlap
-MOST_VALUES = 1 << 22  # distinct values of defective pixels at once: some 200 MB while they are collected
+MOST_VALUES = 1 << 21  # distinct values of defective pixels at once: some 200 MB while they are collected
 CHUNK = 1 << 22, 1 << 23  # fewest and most background pixels that are sorted together
 THREADS = min(4, os.cpu_count() or 1)  # that sort chunks
 
@@ -131,11 +131,13 @@ def _highest_values(
 
 def _united(parts: list[_Values]) -> _Values:
     """Each value once, ascending."""
-    values, counts, weights = (np.concatenate([getattr(p, name) for p in parts]) for name in _Values.__annotations__)
+    values = np.concatenate([part.values for part in parts])
     order = np.argsort(values, kind="stable")
     values = values[order]
     starts = np.r_[0, np.flatnonzero(values[1:] != values[:-1]) + 1]
-    return _Values(values[starts], np.add.reduceat(counts[order], starts), np.add.reduceat(weights[order], starts))
+    counts = np.add.reduceat(np.concatenate([part.counts for part in parts])[order], starts)
+    weights = np.add.reduceat(np.concatenate([part.weights for part in parts])[order], starts)
+    return _Values(values[starts], counts, weights)
 
 
 def _last(values: _Values, most: int) -> _Values:

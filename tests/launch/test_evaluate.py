@@ -163,6 +163,7 @@ def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
         (["--seeds=0"], "--seeds=0"),
         (["--ratio=1,0"], "--ratio=1,0"),
         (["--smoothing=-1"], "--smoothing=-1"),
+        (["--from={folder}/data"], "--from computes metrics again where they are: leave out --checkpoint"),
         (["--references_list=nowhere"], "--references_list=nowhere cannot be read"),
         (
             ["--references_list=visa"],
@@ -182,6 +183,16 @@ def test_wrong_input_ends_with_one_line(folder, capsys, change, told):
     lines = [line for line in captured.err.splitlines() if "images to inspect" not in line and "loading" not in line]
     assert stopped.value.code == 2 and captured.out == ""
     assert len(lines) == 1 and lines[0].startswith("error: ") and told in lines[0]
+
+
+@pytest.mark.parametrize(
+    "flags, told", [(["--from={folder}/data"], "holds no raw results"), ([], "--checkpoint is missing")]
+)
+def test_flags_that_do_not_go_together_end_with_one_line(folder, capsys, flags, told):
+    with pytest.raises(SystemExit):
+        evaluate.main([flag.format(folder=folder) for flag in flags])
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and told in error and error.count("\n") == 1
 
 
 @pytest.mark.slow

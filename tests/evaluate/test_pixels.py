@@ -119,10 +119,10 @@ def test_pixel_auroc_of_a_category_takes_milliseconds():
     maps, masks = maps_with_regions(0, count=24, side=112)
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         pixel_metrics(maps, masks)
-        times.append(time.perf_counter() - start)
-    # 32 categories × 20 settings should take about 15 s; the margin is for shared machines.
+        times.append(time.process_time() - start)
+    # Of CPU: 32 categories × 20 settings should take about 15 s; the margin is for slower machines.
     assert min(times) < 0.1
 
 

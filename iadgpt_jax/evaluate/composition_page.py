@@ -6,14 +6,11 @@ What is shown is read back from packed rows (data/unpack.py), not from what went
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import jinja2
 import numpy as np
 
 from iadgpt_jax.data.loader import Batches
@@ -21,6 +18,8 @@ from iadgpt_jax.data.pack import Packed
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.data.unpack import Held, Part, Run, held_in, image_in, masks_in
 from iadgpt_jax.evaluate.gallery import Picture, picture
+from iadgpt_jax.evaluate.heatmap import outline
+from iadgpt_jax.evaluate.page import environment, write_whole
 
 GROUPS = 16  # of rows looked through, at most, for every task
 SIDE, QUALITY = 224, 82  # of pictures
@@ -76,15 +75,9 @@ def write_page(path: str | Path, composition: Mapping[str, Any], batches: Batche
     """Write the page of a composition (data/composition.py) with `examples` rows, chosen so that every task is seen if
     they can. The file appears complete or not at all."""
     path = Path(path)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("composition.html.jinja")
+    template = environment().get_template("composition.html.jinja")
     page = template.render(c=composition, rows=example_rows(batches, examples))
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(page, encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, page)
 
 
 def example_rows(batches: Batches, count: int) -> list[Row]:
@@ -144,7 +137,8 @@ def _example(held: Held, task: str, hue: str, rows, row: int, masks, batches: Ba
 def _heading(number: int, part: Part, rows, row: int, held: Held) -> str:
     where = f"slots {part.start:,} to {part.start + part.slots - 1:,}"
     if number == 0:
-        return f"Shared by its {len(held.parts) - 1} questions, {where}"
+        count = len(held.parts) - 1
+        return f"Shared by its {count} question{'' if count == 1 else 's'}, {where}"
     sees = int(rows.limit[row, part.start]) - max(held.parts[0].start, 0)
     shared = f", sees {sees} of {held.parts[0].slots} shared" if held.parts[0].slots else ""
     return f"Question {number}, {where}{shared}"
@@ -164,8 +158,5 @@ def _shown(image: np.ndarray, mask: np.ndarray | None, number: int) -> Shown:
     masked = ""
     if mask is not None:
         masked = f"mask: {mask.mean():.1%} defective" if mask.any() else "mask: nothing defective"
-        large = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-        lines, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        image = np.ascontiguousarray(image)
-        cv2.drawContours(image, lines, -1, OUTLINE, max(image.shape[0] // 112, 1))
+        image = outline(image, mask, OUTLINE)
     return Shown(number, picture(image, f"image {number}", side=SIDE, quality=QUALITY), masked)

@@ -7,24 +7,23 @@ reader's light or dark theme. Here is what it says; layout and style are in `rep
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from iadgpt_jax.evaluate.charts import Line, line_chart, moving_average
 from iadgpt_jax.evaluate.gallery import SHOWN, GalleryItem, cards, picture
 from iadgpt_jax.evaluate.metrics import image_metrics, roc_curve
-from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, mean_of, mean_over_shots, references, summary_rows
+from iadgpt_jax.evaluate.page import environment, mean_or_nan, write_whole
+from iadgpt_jax.evaluate.strips import METRICS, category_strips
+from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, mean_over_shots, references, summary_rows
 
 MAX_BYTES = 6_000_000  # a page that still travels by mail and opens on a phone
 _PICTURES = ((224, 86), (168, 80), (112, 72), (80, 60))  # longer side and JPEG quality, from best to smallest
 _LOSSES = ("loss", "answer", "focal", "binary_focal", "dice")  # of all that a training log holds
-_METRICS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 _ANSWERS = {
     "verdict": "says rightly whether the product is good",
     "kind": "names the kind of defect",
@@ -32,8 +31,6 @@ _ANSWERS = {
     "place_within_one": "that place or the one next to it",
     "parsed": "can be read",
 }
-_STRIP = (0.4, 1.0)  # the range of AUROC that a strip of dots shows; guessing, .5, lies inside
-_STRIP_COLOURS = ("c1", "c3", "c6", "c5", "c4", "c2")  # from the most references down
 
 
 def write_report(
@@ -78,51 +75,28 @@ def write_report(
         "answers": _answers(results.get("answers") or {}),
         "stages": _loss_curves(curves or {}),
         "roc": _roc(roc or {}),
-        "categories": _categories(results),
+        "categories": category_strips(_measured(results)),
         "sheet_caption": sheet_caption,
         "facts": facts or {},
         "open_cards": SHOWN,
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"value": _value, "spread": _spread}
-    template = environment.get_template("report.html.jinja")
+    template = environment().get_template("report.html.jinja")
     for side, quality in _PICTURES:
         content["gallery"] = cards(gallery, side, quality)
         content["sheet"] = None
         if sheet is not None:
             alt = sheet_caption or "picture sheet of the products"
             content["sheet"] = picture(sheet, alt, side=6 * side, quality=quality)
-        page = template.render(content).encode("utf-8")
-        if len(page) <= MAX_BYTES:
+        page = template.render(content)
+        if (size := len(page.encode("utf-8", errors="replace"))) <= MAX_BYTES:
             break
     else:
-        raise ValueError(f"{path}: the report takes {len(page)} bytes, over {MAX_BYTES}; show fewer gallery items.")
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(page)
-    aside.replace(path)
+        raise ValueError(f"{path}: the report takes {size} bytes, over {MAX_BYTES}; show fewer gallery items.")
+    write_whole(path, page)
 
 
 def _default_rows(results: Mapping) -> list[SummaryRow]:
     return summary_rows(results) if "held_out" in results or "shots" in results else []
-
-
-def _mean(value: Mapping[str, float] | float | None) -> float:
-    """The number to show; not a number where there is none."""
-    number = mean_of(value)
-    return math.nan if number is None else float(number)
-
-
-def _value(value: Mapping[str, float] | float | None) -> str:
-    """Three decimals; a dash for nothing."""
-    mean = _mean(value)
-    return f"{mean:.3f}" if math.isfinite(mean) else "–"
-
-
-def _spread(value: Mapping[str, float] | float | None) -> str:
-    return f"± {value['std']:.3f}" if isinstance(value, Mapping) and "std" in value else ""
 
 
 def _measured(results: Mapping) -> Mapping:
@@ -135,13 +109,13 @@ def _stats(results: Mapping) -> list[tuple[str, str]]:
     measured = _measured(results)
     if measured:
         most = by_shots(measured)[-1]
-        for metric, name in _METRICS.items():
-            value = _mean(measured[most].get(metric))
+        for metric, name in METRICS.items():
+            value = mean_or_nan(measured[most].get(metric))
             if math.isfinite(value):
                 stats.append((f"{value:.3f}", f"{name} with {references(most)}"))
         wrong = (results.get("controls") or {}).get("wrong_reference") or {}
         same = {int(k): metrics for k, metrics in wrong.items()}.get(int(most), {})
-        drop = _mean(measured[most].get("image_auroc")) - _mean(same.get("image_auroc"))
+        drop = mean_or_nan(measured[most].get("image_auroc")) - mean_or_nan(same.get("image_auroc"))
         if math.isfinite(drop):
             stats.append((f"{-drop:+.3f}".replace("-", "−"), "image AUROC when the references show a wrong product"))
     if results.get("wall_seconds"):
@@ -155,7 +129,7 @@ def _headline(rows: Sequence[SummaryRow]) -> list[dict]:
     settings = {row.setting: row.control for row in rows}
     shots = sorted({row.shots for row in rows})
     tables = []
-    for metric, name in _METRICS.items():
+    for metric, name in METRICS.items():
         values = {(row.setting, row.shots): getattr(row, metric) for row in rows}
         if all(value is None for value in values.values()):
             continue
@@ -242,38 +216,7 @@ def _roc(roc: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict | None:
         y_label="defective products found",
         x_range=(0.0, 1.0),
         y_range=(0.0, 1.0),
-        size=(440, 400),
+        size=(360, 340),
         diagonal=True,
     )
     return {"chart": chart, "lines": lines}
-
-
-def _categories(results: Mapping) -> dict | None:
-    """Rows from the best category down: its name, dots on a strip, image and pixel AUROC per number of references."""
-    measured = _measured(results)
-    shots = [k for k in by_shots(measured) if measured[k].get("per_category")]
-    if not shots:
-        return None
-    most = measured[shots[-1]]["per_category"]
-    colours = dict(zip(shots[::-1], chain(_STRIP_COLOURS, repeat("mute")), strict=False))
-    rows = []
-    for name in sorted(most, key=lambda name: -_mean(most[name].get("image_auroc"))):
-        values = {k: measured[k]["per_category"].get(name, {}) for k in shots}
-        means = {k: _mean(values[k].get("image_auroc")) for k in shots}
-        dots = [(colours[k], _along(mean)) for k, mean in means.items() if math.isfinite(mean)]
-        at = [where for _, where in dots]
-        numbers = [(k == shots[-1], values[k].get(metric)) for metric in _METRICS for k in shots]
-        rows.append({"name": name, "dots": dots, "span": (min(at), max(at)) if at else None, "numbers": numbers})
-    return {
-        "heads": [(k == shots[-1], metric, k) for metric in ("image", "pixel") for k in shots],
-        "keys": [Line(references(k), np.zeros(0), np.zeros(0), colours[k]) for k in shots],
-        "grid": [(_along(mark), mark == 0.5) for mark in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
-        "axis": [(_along(mark), f"{mark:.1f}") for mark in (0.5, 0.7, 0.9, 1.0)],
-        "rows": rows,
-    }
-
-
-def _along(value: float) -> float:
-    """Where on a strip a value stands, in percent of its width; beyond its range at its ends."""
-    low, high = _STRIP
-    return round(4 + 92 * (min(max(value, low), high) - low) / (high - low), 1)

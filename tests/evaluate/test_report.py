@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.evaluate import report
-from iadgpt_jax.evaluate.charts import COLOURS, Line, line_chart, moving_average
+from iadgpt_jax.evaluate.charts import COLOURS, Bars, Line, histogram, line_chart, moving_average
 from iadgpt_jax.evaluate.gallery import SHOWN, GalleryItem
 from iadgpt_jax.evaluate.metrics import roc_curve
 from iadgpt_jax.evaluate.report import write_report
@@ -220,6 +220,20 @@ def test_drawn_roc_keeps_the_area():
     x, y = points_of(svg, "c2").T
     assert len(x) < len(false)
     assert np.trapezoid((174 - y) / 166, (x - 36) / 276) == pytest.approx(np.trapezoid(true, false), abs=2e-3)
+
+
+def test_a_histogram_shows_each_kind_as_a_share_of_its_own():
+    """Ten times as many of one kind, spread alike, are drawn as high; what is not finite is left out."""
+    values = np.tile([0.0, 1.0, 1.0, 2.0], 5)
+    parts = [Bars("few", values, "c1"), Bars("many", np.r_[np.tile(values, 10), np.nan, np.inf], "c2")]
+    svg = histogram(parts, x_label="margin", mark=1.5, bins=3)
+    few, many = points_of(svg, "c1"), points_of(svg, "c2")
+    np.testing.assert_allclose(few, many)
+    heights = 154 - few[1:-1:2, 1]  # the axes stand at 154 of 190; the highest bar is half of its kind
+    np.testing.assert_allclose(heights / heights[1], [0.5, 1, 0.5], atol=1e-3)
+    assert 'aria-label="how often, over margin: few, many"' in svg and not re.search(r"#|url|id=|http", svg)
+    assert histogram([Bars("none", np.zeros(0), "c1")], x_label="x").startswith("<svg")
+    assert histogram([Bars("one", np.ones(3), "c1")], x_label="x").startswith("<svg")
 
 
 def test_ticks_are_round_and_inside():

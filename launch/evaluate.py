@@ -4,8 +4,9 @@
     python launch/evaluate.py --checkpoint=DIR --dataset=A,B --ratio=1,0.2 --out=DIR      several, each in its own folder
     python launch/evaluate.py --from=DIR [--image_score=both] [--smoothing=4]             the metrics again, without a model
 
-Writes OUT/raw/ (margins and maps), OUT/metrics.json (what follows from them) and OUT/protocol.json (which images were
-references and queries, by name). Interrupted, the same command goes on with what is missing.
+Writes OUT/raw/ (margins and maps), OUT/metrics.json (what follows from them), OUT/protocol.json (which images were
+references and queries, by name), OUT/report.html (a page to look at) and OUT/tables/ (CSV and LaTeX). Interrupted, the
+same command goes on with what is missing.
 
 Queries are split over this machine's accelerators; `--fsdp=N` shards one copy of the weights over N of them. Several
 processes (hosts of a cluster, or launch/local.py) share the work if OUT is a folder that all of them see.
@@ -29,6 +30,7 @@ from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.ancestry import INFO_KEY, trained_before
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt, prompt_of
 from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
+from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.evaluate.evaluation import Asked, Evaluation, directories, plan_evaluation
 from iadgpt_jax.evaluate.measure import IMAGE_SCORES, Options
@@ -159,29 +161,52 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
 
     # ---- Metrics ----
     if main_process:
-        for _, _, directory in places:
-            measure_and_print(directory, options)
+        for one, _, directory in places:
+            source = open_source(one.spec, side=side, seed=args.seed, mask_resize="nearest")
+            measure_and_print(directory, options, source)
         if len(places) > 1:
-            write_summary(args.out, [directory for _, _, directory in places])
+            summarize(args.out, [directory for _, _, directory in places])
     wait_for_all("written")
 
 
 def metrics_again(root: Path, options: Options) -> None:
-    """Every metric of evaluation directories from their raw files alone."""
+    """Every metric of evaluation directories from their raw files alone, and the reports."""
     found = evaluations_in(root)
     for directory in found:
-        measure_and_print(directory, options)
+        measure_and_print(directory, options, dataset_of(directory))
     if found != [root]:
-        write_summary(root, found)
+        summarize(root, found)
 
 
-def measure_and_print(directory: Path, options: Options) -> None:
-    """Write metrics.json from raw/, and print it."""
+def dataset_of(directory: Path) -> Source | None:
+    """The dataset of an evaluation directory, for its photographs; None, with a note, where it is not at hand."""
+    settings = RawFolder(directory).settings()
+    decides = settings["decides"]
+    try:
+        return open_source(settings["dataset"], side=decides["side"], seed=decides["seed"], mask_resize="nearest")
+    except InputError as error:
+        say(f"note: {directory / 'report.html'} goes without photographs: {error}")
+        return None
+
+
+def measure_and_print(directory: Path, options: Options, source: Source | None) -> None:
+    """Write metrics.json from raw/, print it, and write the report with photographs from the source."""
+    from iadgpt_jax.evaluate.evaluation_report import write_evaluation_report
+
     watch = partial(progress, verb="measuring:", unit="draws of a category")
     results = compute_metrics(RawFolder(directory), options, watch)
     write_metrics(directory, results)
-    print("\n".join(result_lines(results)))
-    print(f"wrote {directory / 'metrics.json'}; beside it: protocol.json and raw/")
+    print("\n".join(result_lines(results)), flush=True)
+    path = write_evaluation_report(directory, source)
+    print(f"wrote {path}; beside it: metrics.json, tables/, protocol.json and raw/")
+
+
+def summarize(root: Path, found: Sequence[Path]) -> None:
+    """summary.json and index.html above several evaluation directories."""
+    from iadgpt_jax.evaluate.evaluation_index import write_index
+
+    write_summary(root, found)
+    print(f"wrote {write_index(root, found)}; beside it: summary.json and tables/")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

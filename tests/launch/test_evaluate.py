@@ -209,6 +209,22 @@ def test_metrics_again_without_a_model_are_the_same(folder, written):
     assert of_both["pixel_auroc"] != of_answer["pixel_auroc"] and of_both["text_accuracy"] == of_answer["text_accuracy"]
 
 
+@pytest.mark.slow
+def test_the_report_shows_photographs_and_says_where_they_are_not_at_hand(folder, written, capsys):
+    """References, query and mask of a card beside its map; where the dataset was moved away, the map alone."""
+    shown = (folder / "out/report.html").read_text()
+    assert "data:image/jpeg" in shown and "not at hand" not in shown
+    assert (folder / "out/tables/headline.csv").is_file() and (folder / "out/tables/categories.tex").is_file()
+    shutil.copytree(folder / "out", folder / "moved")
+    (folder / "data").rename(folder / "elsewhere")
+    try:
+        evaluate.main([f"--from={folder / 'moved'}"])
+    finally:
+        (folder / "elsewhere").rename(folder / "data")
+    assert "goes without photographs: no such dataset" in capsys.readouterr().err
+    assert "The dataset was not at hand" in (folder / "moved/report.html").read_text()
+
+
 def without_a_model(*flags: str) -> None:
     code = "import sys; from launch.evaluate import main; main(sys.argv[1:]); assert 'jax' not in sys.modules"
     ended = subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True, timeout=600)
@@ -246,9 +262,11 @@ def test_several_datasets_and_ratios_have_a_folder_each(folder, written):
     assert [one["directory"] for one in evaluations] == [
         "data/ratio-1", "data/ratio-0.5", "parts/ratio-1", "parts/ratio-0.5",
     ]  # fmt: skip
+    index = (out / "index.html").read_text()
     for one in evaluations:
         metrics = json.loads((out / one["directory"] / "metrics.json").read_text())
         assert metrics["ratio"] == one["ratio"]
+        assert f'href="{one["directory"]}/report.html"' in index and (out / one["directory"] / "report.html").is_file()
         assert metrics["shots"]["2"]["image_auroc"] == one["shots"]["2"]["image_auroc"]
 
 

@@ -81,6 +81,13 @@ def test_it_is_one_file_that_loads_nothing(made):
     }  # fmt: skip
 
 
+def test_no_table_is_wider_than_the_screen_for_each_scrolls_in_a_box_of_its_own(made):
+    _, page = made
+    assert page.tags.count("table") == page.source.count('<div class="scroll"') >= 5
+    assert len(re.findall(r'<div class="scroll"[^>]*><table', page.source)) == page.tags.count("table")
+    assert 'content="width=device-width, initial-scale=1"' in page.source
+
+
 def test_it_shows_every_number_of_the_headline_and_of_the_categories(made):
     out, page = made
     shots = json.loads((out / "metrics.json").read_text())["shots"]

@@ -108,7 +108,7 @@ def write_evaluation_report(directory: str | Path, source: Source | None = None)
                 _references(protocol, case, photographs.viewpoint(seen[case].key), most),
                 photographs,
                 scales[case.category],
-                mark is not None,
+                margins,
             )
             for case in chosen[kind]
         ]

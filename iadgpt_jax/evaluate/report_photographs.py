@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from iadgpt_jax.data.sources.sample import Source
+from iadgpt_jax.evaluate.protocol import keys_of
 
 LONGEST = 448  # pixels of the longer side that is kept: a page shows no more
 
@@ -19,7 +20,7 @@ class Photographs:
         self._source, self._places = source, {}
         wanted = set(wanted)
         if source is not None and wanted:
-            self._places = {key: index for index, key in enumerate(source.keys) if key in wanted}
+            self._places = {key: index for index, key in enumerate(keys_of(source)) if key in wanted}
 
     def get(self, key: str) -> np.ndarray | None:
         """uint8[H, W, 3], no larger than LONGEST; None where the dataset is not at hand or has no such photograph.

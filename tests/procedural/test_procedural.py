@@ -78,8 +78,9 @@ def test_records_tell_what_the_samples_are(train: ProceduralSource, held_out: Pr
             assert (record.category, record.split, record.defective) == (sample.category, split, sample.defective)
             assert sample.image.shape == (112, 112, 3) and sample.image.dtype == np.uint8
             assert sample.mask.shape == (112, 112) and sample.mask.dtype == np.uint8
+            assert sample.key == source.keys[i]
             keys.add(sample.key)
-        assert len(keys) == len(range(0, len(source), 5))
+        assert len(keys) == len(range(0, len(source), 5)) and len(source.keys) == len(source)
     with pytest.raises(IndexError):
         train[len(train)]
     with pytest.raises(ValueError, match="held_out"):

@@ -35,6 +35,12 @@ class ProceduralSource:
         factory = self.factory
         return f"{self.name} {factory.seed} {factory.per_category}".encode()
 
+    @property
+    def keys(self) -> list[str]:
+        """The key of every index."""
+        many = self.factory.per_category
+        return [self._key(record.category, index % many) for index, record in enumerate(self.records)]
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -46,10 +52,13 @@ class ProceduralSource:
             defective=made.defective,
             category=made.category,
             split=self.records[index].split,
-            key=f"{self.name}/{self.factory.seed}/{made.category}/{made.instance:02d}",
+            key=self._key(made.category, made.instance),
             captions=made.captions,
             defect=None if made.defect is None else Defect(*made.defect),
         )
+
+    def _key(self, category: str, instance: int) -> str:
+        return f"{self.name}/{self.factory.seed}/{category}/{instance:02d}"
 
     def has_mask(self, index: int) -> bool:
         """Whether a defective sample has a mask: every one has."""

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 from iadgpt_jax.evaluate.table import mean_of
 
 
 def environment() -> jinja2.Environment:
     """Templates of this folder; every text is escaped, a name that was not given is an error. Filters: `value`, three
-    decimals or a dash, and `spread`, " ± 0.004" or nothing."""
+    decimals or a dash, `spread`, " ± 0.004" or nothing, and `breakable`, a name that breaks after its underscores."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= {"value": value, "spread": spread}
+    made.filters |= {"value": value, "spread": spread, "breakable": breakable}
     return made
 
 
@@ -29,6 +30,11 @@ def write_whole(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_bytes(text.encode("utf-8", errors="replace"))
     aside.replace(path)
+
+
+def breakable(name: str) -> Markup:
+    """A name, escaped, that a narrow column may break after underscores rather than anywhere."""
+    return Markup(escape(name).replace("_", "_" + Markup("<wbr>")))
 
 
 def mean_or_nan(measured: Mapping[str, float] | float | None) -> float:

@@ -18,7 +18,7 @@ from iadgpt_jax.evaluate.report_curves import PANELS
 from tests.evaluate.evaluation_directory import SHOTS, draw_file, query_file, write_evaluation
 
 EVIL = '<script>alert("x")</script>&'
-VOID = {"meta", "img", "br", "path", "circle", "line"}
+VOID = {"meta", "img", "br", "wbr", "path", "circle", "line"}
 
 
 class Page(HTMLParser):

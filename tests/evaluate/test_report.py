@@ -13,7 +13,7 @@ from iadgpt_jax.evaluate.metrics import roc_curve
 from iadgpt_jax.evaluate.report import write_report
 
 EVIL = '<script>alert("x")</script>&'
-VOID = {"meta", "img", "br", "path", "circle", "line"}  # SVG's shapes are closed in place
+VOID = {"meta", "img", "br", "wbr", "path", "circle", "line"}  # SVG's shapes are closed in place
 
 
 class Page(HTMLParser):

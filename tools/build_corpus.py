@@ -27,13 +27,14 @@ from iadgpt_jax.corpus import workdir as files
 from iadgpt_jax.corpus.categories import OURS, read_categories
 from iadgpt_jax.corpus.clean import Limits, clean
 from iadgpt_jax.corpus.collect import collect_from_folder, collect_from_web, collected
-from iadgpt_jax.corpus.costs import Prices
 from iadgpt_jax.corpus.crawl import ENGINES, LICENCES, WebSearch
-from iadgpt_jax.corpus.describe import Patience, describe, plan
-from iadgpt_jax.corpus.endpoint import Endpoint
+from iadgpt_jax.corpus.describe import describe, plan
 from iadgpt_jax.corpus.prompts import LATEST, read_prompts, versions
 from iadgpt_jax.corpus.publish import publish
 from iadgpt_jax.data.sources.prepare import SHEET_FILE, Runner
+from iadgpt_jax.endpoint.asking import Patience
+from iadgpt_jax.endpoint.client import Endpoint
+from iadgpt_jax.endpoint.prices import Prices
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.progress import progress
 

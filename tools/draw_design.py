@@ -55,8 +55,9 @@ HOLDS = {
     "convert": ("Hugging Face names and files, both ways", AMBER),
     "data": ("sources, tasks, encode, pack, loader  ·  cost of a compiled program", GREEN),
     "flops": ("the published FLOP formula", GREY),
-    "models": ("backbone, IADGPT, attention kernels  ·  the made-up factory", BLUE),
+    "models": ("backbone, IADGPT, attention kernels  ·  the made-up factory  ·  paid answers", BLUE),
     "sharding": ("the mesh and its rules, and how processes start", GREY),
+    "journal": ("files that are appended to, libraries not everybody has", GREY),
     "errors": ("used by all", GREY),
 }
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from iadgpt_jax.corpus import workdir as files
 from iadgpt_jax.corpus.fingerprints import Alike, Fingerprint, Fingerprints, all_orientations
-from iadgpt_jax.corpus.journal import Journal
 from iadgpt_jax.data.images import pixel_hash, read_image
 from iadgpt_jax.data.sources.entry import LeftOut
 from iadgpt_jax.data.sources.prepared import PreparedSource, is_prepared
 from iadgpt_jax.data.sources.tree import Tree, is_image
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.journal import Journal
 
 Watch = Callable[[Iterator[Any], int], Iterable[Any]]
 EVALUATION_DISTANCE = 6  # up to this an image counts as an evaluation image, whatever `Limits` say of near-duplicates

@@ -2,30 +2,17 @@
 
     a question = (tokens of the words + tokens of the image) x input price + tokens of the answer x output price
 
-Prices are in currency units per million tokens, as providers list them; 0 for a server of one's own.
+Prices are those of endpoint/prices.py.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from iadgpt_jax.corpus.prompts import Prompts
+from iadgpt_jax.endpoint.prices import CHARACTERS_PER_TOKEN, Prices
 
-CHARACTERS_PER_TOKEN = 3  # of English words, with room: most tokenizers take four
 TYPICAL_ANSWER = 0.4  # of max_tokens; only the estimate uses it, the cap counts with all of them
-_MILLION = 1e6
-
-
-@dataclass(frozen=True)
-class Prices:
-    """Per million tokens."""
-
-    input: float
-    output: float
-
-    def of(self, prompt_tokens: int, answer_tokens: float) -> float:
-        return (prompt_tokens * self.input + answer_tokens * self.output) / _MILLION
 
 
 def image_tokens(side: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from iadgpt_jax.corpus.optional import optional
+from iadgpt_jax.optional import optional
 
 ENGINES = ("bing", "google")
 LICENCES = ("any", "noncommercial", "commercial", "noncommercial,modify", "commercial,modify")
@@ -21,7 +21,7 @@ class WebSearch:
     """
 
     def __init__(self, engine: str = "bing", licence: str = "any"):
-        self._builtin = optional("icrawler.builtin", "icrawler")
+        self._builtin = optional("icrawler.builtin", "icrawler", "corpus")
         self._engine = engine
         self._filters = {"type": "photo"} | ({"license": licence} if licence != "any" else {})
 

@@ -10,36 +10,24 @@ asked again after a while that doubles; a refusal is an answer, and its image is
 
 from __future__ import annotations
 
-import random
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from iadgpt_jax.corpus import workdir as files
-from iadgpt_jax.corpus.costs import Prices, estimate, prompt_tokens
-from iadgpt_jax.corpus.endpoint import Endpoint, Lost, Rejected, Reply, TurnedAway, Useless, data_url
-from iadgpt_jax.corpus.journal import Journal
-from iadgpt_jax.corpus.ledger import CapReached, Ledger, question_id
+from iadgpt_jax.corpus.costs import estimate, prompt_tokens
 from iadgpt_jax.corpus.prompts import Prompts
 from iadgpt_jax.data.images import read_image
 from iadgpt_jax.data.sources.entry import LeftOut
+from iadgpt_jax.endpoint.asking import USUAL, Asker, EndpointDown, Patience, in_turn
+from iadgpt_jax.endpoint.client import Endpoint, Question, Unusable, data_url, json_in
+from iadgpt_jax.endpoint.ledger import CapReached, Ledger, question_id
+from iadgpt_jax.endpoint.prices import Prices
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.journal import Journal
 
-FAILED_IN_A_ROW = 20  # images, after which the endpoint is taken to be down
-LONGEST_WAIT = 60.0  # seconds between two tries, unless the endpoint asks for more
-
-
-@dataclass(frozen=True)
-class Patience:
-    """attempts: of a question in one run, before its image is given up until the next one; first_wait: seconds before
-    the second attempt, doubling from there."""
-
-    attempts: int = 8
-    first_wait: float = 1.0
+LEAST_WORDS = 4  # fewer are no description
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,7 @@ def plan(workdir: Path, prompts: Prompts, model: str, prices: Prices, cap: float
 
 def describe(
     workdir: Path, todo: Plan, prompts: Prompts, endpoint: Endpoint, prices: Prices, cap: float,
-    concurrency: int = 8, patience: Patience = Patience(),
+    concurrency: int = 8, patience: Patience = USUAL,
     watch: Callable[[Iterator[None], int], Iterable[None]] = lambda done, total: done,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask what is still to be asked, and write what there is.
@@ -81,118 +69,57 @@ def describe(
     stopped = ""
     with Journal(workdir / files.ANSWERS_FILE) as journal:
         ledger = Ledger(journal, cap)
-        asking = _Asking(workdir, ledger, prompts, endpoint, prices, patience)
+        asking = _Asking(workdir, prompts, Asker(ledger, endpoint, prices, patience))
         try:
-            for _ in watch(_in_turn(asking, todo.waiting, concurrency), len(todo.waiting)):
+            for _ in watch(in_turn(asking.asker, asking.image, todo.waiting, concurrency), len(todo.waiting)):
                 pass
         except CapReached:
             stopped = f"the next question might cost more than the {cap:g} of --max_cost leave"
         except EndpointDown as error:
-            stopped = f"{FAILED_IN_A_ROW} images in a row had no answer, the last: {error}"
+            stopped = str(error)
         return _write(workdir, todo.images, ledger, prompts, endpoint.model, asking.faults, stopped)
 
 
-class EndpointDown(Exception):
-    """Image after image has failed."""
-
-
 class _Asking:
-    """What the threads share: the ledger, the faults so far, and when the endpoint may be asked again."""
+    """What the threads share: who asks, and the faults so far."""
 
-    def __init__(
-        self, workdir: Path, ledger: Ledger, prompts: Prompts, endpoint: Endpoint, prices: Prices, patience: Patience
-    ):
-        self.workdir, self.ledger, self.prompts, self.endpoint = workdir, ledger, prompts, endpoint
-        self.prices, self.patience = prices, patience
+    def __init__(self, workdir: Path, prompts: Prompts, asker: Asker):
+        self.workdir, self.prompts, self.asker = workdir, prompts, asker
         self.faults: dict[str, str] = {}  # image to why it has no caption yet
-        self.stop = threading.Event()
-        self._not_before = 0.0
-        self._failed_in_a_row = 0
 
     def image(self, image: dict[str, Any]) -> None:
         """Ask what is not answered of one image. Raises CapReached, EndpointDown, InputError."""
-        unanswered = _unanswered(self.ledger, image, self.prompts, self.endpoint.model)
+        asker = self.asker
+        unanswered = _unanswered(asker.ledger, image, self.prompts, asker.endpoint.model)
         shown = data_url(read_image(self.workdir / image["image"]), self.prompts.image_side)
         for perspective, id in unanswered:
-            question = self.prompts.question(perspective, image["category"])
-            fault = self._question(id, question, shown)
-            if self.stop.is_set():
+            words = self.prompts.question(perspective, image["category"])
+            if fault := asker.ask(id, _question(self.prompts, words, shown)):
+                if not asker.stop.is_set():
+                    self.faults[image["image"]] = fault
                 return
-            if fault:
-                self.faults[image["image"]] = fault
-                self._failed_in_a_row += 1
-                if self._failed_in_a_row >= FAILED_IN_A_ROW:
-                    raise EndpointDown(fault)
-                return
-            self._failed_in_a_row = 0
-            if self.ledger.answer(id).refused:
+            if asker.ledger.answer(id).refused:
                 return
 
-    def _question(self, id: str, question: str, shown: str) -> str:
-        """Ask until there is an answer; "" then, else why there is none."""
-        fault = ""
-        for attempt in range(self.patience.attempts):
-            self._wait_for_turn()
-            if self.stop.is_set():
-                return "stopped"
-            expected = self.ledger.prompt_tokens or prompt_tokens(self.prompts)
-            bound = self.prices.of(expected, self.prompts.max_tokens)
-            self.ledger.ask(id, bound)
-            outcome = self.endpoint.ask(
-                self.prompts.system, question, shown, self.prompts.max_tokens, f"{id}-{self.ledger.tries(id)}"
-            )
-            after = None
-            match outcome:
-                case Reply(answer, asked, told):
-                    cost = self.prices.of(asked, told) if asked else (0.0 if answer.refused else bound)
-                    self.ledger.keep(id, answer, cost, asked)
-                    return ""
-                case Useless(fault, asked, told):
-                    self.ledger.useless(id, self.prices.of(asked, told) if asked else bound)
-                case Rejected(fault):
-                    self.ledger.unbilled(id)
-                    return fault
-                case TurnedAway(fault, after):
-                    self.ledger.unbilled(id)
-                case Lost(fault):
-                    pass  # stays open in the ledger: it may have been billed
-            self._wait(attempt, after)
-        return fault
 
-    def _wait_for_turn(self) -> None:
-        """Nobody asks before the time that the endpoint has named to anybody."""
-        while (left := self._not_before - time.monotonic()) > 0 and not self.stop.wait(left):
-            pass
-
-    def _wait(self, attempt: int, after: float | None) -> None:
-        if after is not None:
-            self._not_before = max(self._not_before, time.monotonic() + after)
-            return
-        doubled = min(LONGEST_WAIT, self.patience.first_wait * 2**attempt)
-        self.stop.wait(doubled * random.uniform(0.5, 1))  # so that many do not come back at once
+def _question(prompts: Prompts, words: str, shown: str) -> Question:
+    """words: the question about the image `shown`, a data URL."""
+    content = [{"type": "image_url", "image_url": {"url": shown}}, {"type": "text", "text": words}]
+    messages = [{"role": "system", "content": prompts.system}, {"role": "user", "content": content}]
+    return Question(messages, prompts.max_tokens, prompt_tokens(prompts), read_description)
 
 
-def _in_turn(asking: _Asking, waiting: list[dict[str, Any]], concurrency: int) -> Iterator[None]:
-    """Ask about images, several at once; yields as they are done. The first one is asked about alone: its answers tell
-    how many tokens a question takes, so that the cap holds for those that follow together."""
-    for image in waiting[:1]:
-        asking.image(image)
-        yield None
-    running: set[Future[None]] = set()
-    with ThreadPoolExecutor(concurrency) as pool:
-        try:
-            for image in waiting[1:]:
-                while len(running) >= 2 * concurrency:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-                running.add(pool.submit(asking.image, image))
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BaseException:
-            asking.stop.set()  # the others end with the question they are at
-            pool.shutdown(cancel_futures=True)
-            raise
+def read_description(text: str, cut: bool) -> str:
+    """The description in an answer. Raises Unusable where it is none."""
+    told = json_in(text)
+    description = told.get("description") if isinstance(told, dict) else None
+    if not isinstance(description, str):
+        why = "it was cut off" if cut else "it is not the JSON that was asked for"
+        raise Unusable(f"no description in the answer: {why}")
+    description = " ".join(description.split())
+    if len(description.split()) < LEAST_WORDS:
+        raise Unusable(f"no description in the answer: {description!r}")
+    return description
 
 
 def _unanswered(ledger: Ledger, image: dict[str, Any], prompts: Prompts, model: str) -> list[tuple[str, str]]:

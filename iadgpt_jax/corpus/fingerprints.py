@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iadgpt_jax.corpus.journal import Journal
-from iadgpt_jax.corpus.optional import optional
 from iadgpt_jax.data.images import pixel_hash, read_image
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.journal import Journal
+from iadgpt_jax.optional import optional
 
 BITS = 64
 THREADS = 4
@@ -43,7 +43,7 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
 
 def perceptual_hash(image: np.ndarray) -> int:
     """64 bits of a photograph uint8[H, W, 3] or a grey one uint8[H, W]. Raises InputError without ImageHash."""
-    bits = optional("imagehash", "ImageHash").phash(Image.fromarray(image)).hash
+    bits = optional("imagehash", "ImageHash", "corpus").phash(Image.fromarray(image)).hash
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
@@ -72,7 +72,7 @@ class Fingerprints:
         watch: Callable[[Iterator[Fingerprint], int], Iterable[Fingerprint]] = lambda done, total: done,
     ) -> list[Fingerprint]:  # fmt: skip
         """Of files below a folder, in order. watch: hands on the fingerprints as they are there, of so many."""
-        optional("imagehash", "ImageHash")  # before the first image is read
+        optional("imagehash", "ImageHash", "corpus")  # before the first image is read
         with ThreadPoolExecutor(THREADS) as pool:
             try:
                 return list(watch(pool.map(lambda path: self._one(root, path), paths), len(paths)))

@@ -115,10 +115,11 @@ def test_a_folder_of_nothing_but_categories_is_copied_whole(tmp_path):
         collect_from_folder(tmp_path / "other", tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(("module", "package", "step"), [("icrawler.builtin", "icrawler", "collect"),
-                                                         ("imagehash", "ImageHash", "clean"),
-                                                         ("openai", "openai", "describe")])  # fmt: skip
-def test_a_missing_library_is_one_line(module, package, step, products, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("module", "package", "step", "extra"),
+                         [("icrawler.builtin", "icrawler", "collect", "corpus"),
+                          ("imagehash", "ImageHash", "clean", "corpus"),
+                          ("openai", "openai", "describe", "endpoint")])  # fmt: skip
+def test_a_missing_library_is_one_line(module, package, step, extra, products, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", pipeline.KEY)
     pipeline.run(pipeline.collect(tmp_path / "corpus", products), pipeline.clean(tmp_path / "corpus"))
     (tmp_path / "corpus" / workdir.FINGERPRINTS_FILE).unlink()
@@ -129,7 +130,7 @@ def test_a_missing_library_is_one_line(module, package, step, products, tmp_path
         pipeline.run(command)
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert exit_.value.code == 2 and line.startswith(f"error: {package} is not installed")
-    assert "pip install 'iadgpt_jax[corpus]'" in line
+    assert f"pip install 'iadgpt_jax[{extra}]'" in line
 
 
 def test_steps_come_in_order_and_one_process_at_a_time(tmp_path, capsys, monkeypatch):

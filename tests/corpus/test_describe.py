@@ -13,10 +13,12 @@ from openai.types.chat import ChatCompletion
 from PIL import Image
 
 from iadgpt_jax.corpus import workdir
-from iadgpt_jax.corpus.costs import Prices, image_tokens, prompt_tokens
-from iadgpt_jax.corpus.describe import FAILED_IN_A_ROW
-from iadgpt_jax.corpus.endpoint import Lost, Reply, Useless, data_url, read_completion
+from iadgpt_jax.corpus.costs import image_tokens, prompt_tokens
+from iadgpt_jax.corpus.describe import read_description
 from iadgpt_jax.corpus.prompts import FOLDER, read_prompts
+from iadgpt_jax.endpoint.asking import FAILED_IN_A_ROW
+from iadgpt_jax.endpoint.client import Lost, Reply, Useless, data_url, read_completion
+from iadgpt_jax.endpoint.prices import Prices
 from iadgpt_jax.errors import InputError
 from tests.corpus import pipeline
 from tests.corpus.server import PERSPECTIVES, USAGE, Server, running
@@ -106,7 +108,7 @@ def test_retry_after_is_waited_for_by_all(work):
 
 @pytest.mark.parametrize(
     ("status", "code", "says"),
-    [(401, "invalid_api_key", "check --endpoint"), (404, "model_not_found", "check --endpoint"),
+    [(401, "invalid_api_key", "check its address"), (404, "model_not_found", "check its address"),
      (429, "insufficient_quota", "see to its account")],
 )  # fmt: skip
 def test_what_waiting_does_not_mend_ends_at_once_without_the_key(status, code, says, work, tmp_path, capsys):
@@ -125,10 +127,10 @@ def test_no_key_is_one_line(work, capsys, monkeypatch):
 
 
 def test_an_endpoint_that_is_down_ends_the_run_and_costs_nothing(work, capsys, monkeypatch):
-    monkeypatch.setattr("iadgpt_jax.corpus.describe.FAILED_IN_A_ROW", 3)
+    monkeypatch.setattr("iadgpt_jax.endpoint.asking.FAILED_IN_A_ROW", 3)
     assert FAILED_IN_A_ROW > 3
     line = fails(capsys, pipeline.describe(work, "http://127.0.0.1:9/v1", "--attempts=2"))
-    assert "3 images in a row had no answer" in line and report(work)["spent"] == 0
+    assert "3 questions in a row had no answer" in line and report(work)["spent"] == 0
 
 
 def test_models_that_want_the_newer_name_of_the_length_get_it(work):
@@ -192,7 +194,7 @@ GOOD = "A round disc with four holes."
     ],
 )
 def test_an_answer_is_a_description_a_refusal_or_useless(content, finish, message, kind):
-    outcome = read_completion(completion(content, finish, **message))
+    outcome = read_completion(completion(content, finish, **message), read_description)
     assert (outcome.prompt_tokens, outcome.answer_tokens) == (1000, 50)
     if kind is Useless:
         assert isinstance(outcome, Useless)
@@ -203,8 +205,8 @@ def test_an_answer_is_a_description_a_refusal_or_useless(content, finish, messag
 
 
 def test_what_is_no_completion_is_lost():
-    assert isinstance(read_completion(ChatCompletion.model_construct(choices=[], usage=None)), Lost)
-    assert isinstance(read_completion("<html>"), Lost)
+    assert isinstance(read_completion(ChatCompletion.model_construct(choices=[], usage=None), read_description), Lost)
+    assert isinstance(read_completion("<html>", read_description), Lost)
 
 
 def test_an_image_is_sent_reduced_and_never_enlarged(tmp_path):

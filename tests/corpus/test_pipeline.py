@@ -15,13 +15,14 @@ import pytest
 
 from iadgpt_jax.corpus import clean as cleaning
 from iadgpt_jax.corpus import collect as collecting
-from iadgpt_jax.corpus import endpoint, fingerprints, ledger, workdir
-from iadgpt_jax.corpus.journal import Journal
+from iadgpt_jax.corpus import fingerprints, workdir
 from iadgpt_jax.corpus.prompts import read_prompts
 from iadgpt_jax.data.images import pixel_hash, read_image
 from iadgpt_jax.data.mixture import build
 from iadgpt_jax.data.sources import prepare, shards
 from iadgpt_jax.data.sources.prepared import PreparedSource
+from iadgpt_jax.endpoint import client, ledger
+from iadgpt_jax.journal import Journal
 from tests.corpus import pipeline
 from tests.corpus.forks import Forks, forks
 from tests.corpus.server import PERSPECTIVES, TROUBLES, Server, running
@@ -110,7 +111,7 @@ PLACES = [
     (fingerprints, "fingerprint"),
     (cleaning, "decide"),
     (Journal, "append"),
-    (endpoint.Endpoint, "ask"),
+    (client.Endpoint, "ask"),
     (ledger.Ledger, "keep"),
     (prepare.plans, "remember"),
     (shards, "load_entry"),

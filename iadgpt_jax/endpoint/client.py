@@ -11,17 +11,17 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from iadgpt_jax.corpus.ledger import Answer
-from iadgpt_jax.corpus.optional import optional
+from iadgpt_jax.endpoint.ledger import Answer
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.optional import optional
 
-LEAST_WORDS = 4  # fewer are no description
 _JPEG_QUALITY = 90
 _REFUSING = re.compile(
     r"((i[’']?m|i am|we[’']?re) )?((very|so) )?sorry\b|as an ai\b"
@@ -35,7 +35,7 @@ _HOPELESS = ("insufficient_quota", "billing_hard_limit_reached")  # 429s that wa
 
 @dataclass(frozen=True)
 class Reply:
-    """A description or a refusal, and the tokens it took; 0 where the endpoint did not say."""
+    """An answer or a refusal, and the tokens it took; 0 where the endpoint did not say."""
 
     answer: Answer
     prompt_tokens: int
@@ -76,6 +76,24 @@ class Lost:
 Outcome = Reply | Useless | TurnedAway | Rejected | Lost
 
 
+class Unusable(Exception):
+    """A reader's word that an answer is not what was asked for; says in what way."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A chat to be completed. messages: as the API has them. prompt_tokens: it takes at most about so many.
+
+    read: (text, whether it was cut off at max_tokens) -> what is kept of the answer. It raises Unusable where the text
+    is no answer; a refusal is recognised without it.
+    """
+
+    messages: Sequence[dict[str, Any]]
+    max_tokens: int
+    prompt_tokens: int
+    read: Callable[[str, bool], str]
+
+
 class Endpoint:
     """A model behind an endpoint. Threads may ask at once.
 
@@ -87,7 +105,7 @@ class Endpoint:
     """
 
     def __init__(self, model: str, url: str | None, key_variable: str, timeout: float):
-        self._openai = optional("openai", "openai")
+        self._openai = optional("openai", "openai", "endpoint")
         self._key = os.environ.get(key_variable, "").strip()
         if not self._key:
             raise InputError(
@@ -98,20 +116,19 @@ class Endpoint:
         self._length_field = "max_tokens"  # what every server knows; some models want the newer name
         self._client = self._openai.OpenAI(api_key=self._key, base_url=url or None, timeout=timeout, max_retries=0)
 
-    def ask(self, system: str, question: str, image: str, max_tokens: int, request: str) -> Outcome:
-        """Ask about an image, a data URL. request: the same for the same request sent again, so that an endpoint that
-        honours Idempotency-Key bills it once.
+    def ask(self, question: Question, request: str) -> Outcome:
+        """Ask once. request: the same for the same request sent again, so that an endpoint that honours
+        Idempotency-Key bills it once.
 
         Raises InputError where asking again is of no use: a wrong key, an unknown model, no money left.
         """
         openai, length_field = self._openai, self._length_field
-        shown = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": question}]
         try:
             completion = self._client.chat.completions.create(
                 model=self.model,
-                messages=[{"role": "system", "content": system}, {"role": "user", "content": shown}],
+                messages=list(question.messages),
                 extra_headers={"Idempotency-Key": request},
-                extra_body={length_field: max_tokens},
+                extra_body={length_field: question.max_tokens},
             )
         except openai.RateLimitError as error:
             if error.code in _HOPELESS:
@@ -124,7 +141,7 @@ class Endpoint:
             return (TurnedAway if never_sent else Lost)(self._told(error))
         except (ValueError, openai.APIResponseValidationError) as error:
             return Lost(f"no whole JSON in the answer: {self._told(error)}")
-        return read_completion(completion)
+        return read_completion(completion, question.read)
 
     def _status(self, error: Any, length_field: str) -> Outcome:
         """What a status of 400 and more means."""
@@ -138,7 +155,9 @@ class Endpoint:
             return TurnedAway(told, 0.0)
         if error.status_code in _REJECTING:
             return Rejected(told)
-        raise InputError(f"the endpoint refuses every question: {told}; check --endpoint, --model and the key")
+        raise InputError(
+            f"the endpoint refuses every question: {told}; check its address, the model's name and the key"
+        )
 
     def _told(self, error: Exception) -> str:
         """An error in one short line, without the key."""
@@ -146,8 +165,9 @@ class Endpoint:
         return message if message else type(error).__name__
 
 
-def read_completion(completion: Any) -> Outcome:
-    """What a completion says. It may come from anywhere: nothing about it is taken for granted."""
+def read_completion(completion: Any, read: Callable[[str, bool], str]) -> Outcome:
+    """What a completion says, as `Question.read` takes it. It may come from anywhere: nothing about it is taken for
+    granted."""
     try:
         choice, usage = completion.choices[0], completion.usage
         text, finish = choice.message.content or "", choice.finish_reason
@@ -157,21 +177,18 @@ def read_completion(completion: Any) -> Outcome:
         return Lost(f"no completion in the answer: {error}")
     if refusal or finish == "content_filter":
         return Reply(Answer(refused=" ".join((refusal or "the endpoint filters it").split())), *used)
-    told = _json_in(text)
+    told = json_in(text)
     if isinstance(told, dict) and told.get("refusal"):
         return Reply(Answer(refused=" ".join(str(told["refusal"]).split())), *used)
-    description = told.get("description") if isinstance(told, dict) else None
-    if not isinstance(description, str):
+    try:
+        answer = read(text, finish == "length")
+    except Unusable as error:
         if _REFUSING.match(text.strip()):
             return Reply(Answer(refused=" ".join(text.split())), *used)
-        cut = "it was cut off" if finish == "length" else "it is not the JSON that was asked for"
-        return Useless(f"no description in the answer: {cut}", *used)
-    description = " ".join(description.split())
-    if _REFUSING.match(description):
-        return Reply(Answer(refused=description), *used)
-    if len(description.split()) < LEAST_WORDS:
-        return Useless(f"no description in the answer: {description!r}", *used)
-    return Reply(Answer(description), *used)
+        return Useless(str(error), *used)
+    if _REFUSING.match(answer):
+        return Reply(Answer(refused=answer), *used)
+    return Reply(Answer(answer), *used)
 
 
 def data_url(image: np.ndarray, side: int) -> str:
@@ -183,7 +200,7 @@ def data_url(image: np.ndarray, side: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _json_in(text: str) -> Any:
+def json_in(text: str) -> Any:
     """The JSON in a text, which may stand between fences; None where there is none."""
     fenced = re.fullmatch(r"\s*```(?:json)?\s*(.*?)\s*```\s*", text, re.DOTALL)
     try:

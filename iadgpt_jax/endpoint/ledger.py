@@ -1,13 +1,14 @@
-"""The ledger of a corpus: every question before it is sent, every answer when it comes, and what was spent so far.
+"""The ledger: every question before it is sent, every answer when it comes, and what was spent so far.
 
     {"ask": id, "bound": cost}                                    about to be sent; may cost up to `bound`
     {"unbilled": id}                                              turned away: 400, 429, 500, a refused connection
-    {"useless": id, "cost"}                                       billed, and no description: cut off in the middle
-    {"answer": id, "text", "cost", "prompt_tokens"}               a description
-    {"answer": id, "refused": why, "cost", "prompt_tokens"}       the model will not describe this image
+    {"useless": id, "cost"}                                       billed, and of no use: cut off in the middle
+    {"answer": id, "text", "cost", "prompt_tokens"}               an answer
+    {"answer": id, "refused": why, "cost", "prompt_tokens"}       the model will not answer this question
 
-An id stands for the pixels, the prompts' version, the perspective and the model. A question that was sent and never
-came to an end (a time-out, a killed process) counts with its bound, so the cap holds however often a run is stopped.
+An id stands for all that an answer depends on: model, version of the prompts, what is asked about. A question that was
+sent and never came to an end (a time-out, a killed process) counts with its bound, so the cap holds however often a run
+is stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import threading
 from dataclasses import dataclass
 
-from iadgpt_jax.corpus.journal import Journal
+from iadgpt_jax.journal import Journal
 
 
 class CapReached(Exception):
@@ -25,15 +26,15 @@ class CapReached(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A description, or why the model will not give one."""
+    """An answer, or why the model will not give one."""
 
     text: str = ""
     refused: str = ""
 
 
-def question_id(sha256: str, version: str, perspective: str, model: str) -> str:
-    """What an answer is remembered by. sha256: of the image's pixels, in hex."""
-    return hashlib.sha256("\n".join((sha256, version, perspective, model)).encode()).hexdigest()[:32]
+def question_id(*parts: str) -> str:
+    """What an answer is remembered by. parts: all that it depends on, such as hashes, a version, the model's name."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 class Ledger:
@@ -82,7 +83,7 @@ class Ledger:
             self._write({"unbilled": id})
 
     def useless(self, id: str, cost: float) -> None:
-        """What came is no description, and was billed."""
+        """What came is of no use, and was billed."""
         with self._lock:
             self._write({"useless": id, "cost": cost})
 

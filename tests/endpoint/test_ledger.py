@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from iadgpt_jax.corpus.journal import Journal
-from iadgpt_jax.corpus.ledger import Answer, CapReached, Ledger, question_id
+from iadgpt_jax.endpoint.ledger import Answer, CapReached, Ledger, question_id
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.journal import Journal
 
 
 def test_every_entry_comes_back_in_order_and_by_its_place(tmp_path):

@@ -37,6 +37,7 @@ class Entry:
     more_images: tuple[str, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
     references: tuple[str, ...] = ()  # keys
+    random_references: tuple[str, ...] = ()  # keys
 
     @property
     def kind(self) -> str:

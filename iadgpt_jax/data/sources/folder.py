@@ -17,7 +17,7 @@ from iadgpt_jax.data.sources.load import Loaded, load_entry
 from iadgpt_jax.data.sources.pixel_hashes import Watch, hash_files, unwatched
 from iadgpt_jax.data.sources.readers.folder import read
 from iadgpt_jax.data.sources.resize import squash
-from iadgpt_jax.data.sources.sample import Sample
+from iadgpt_jax.data.sources.sample import Conversation, Sample
 from iadgpt_jax.data.sources.tree import Tree
 from iadgpt_jax.data.sources.words import WORDS_FILE, Words
 from iadgpt_jax.errors import InputError
@@ -80,6 +80,11 @@ class FolderSource:
     def __getitem__(self, index: int) -> Sample:
         return self._cache.get(range(len(self))[index], self._load)
 
+    def conversation(self, index: int) -> Conversation:
+        """The words of a sample. Reads no photograph."""
+        entry = self._entries[index]
+        return Conversation(entry.exchanges, entry.references, entry.random_references)
+
     def has_mask(self, index: int) -> bool:
         """Whether a defective sample has a mask that shows anything. Reads its masks alone."""
         return any(read_mask(self._root / path).any() for path in self._entries[index].masks)
@@ -130,4 +135,5 @@ def to_sample(loaded: Loaded) -> Sample:
         more_images=loaded.more_images,
         exchanges=entry.exchanges,
         references=entry.references,
+        random_references=entry.random_references,
     )

@@ -30,7 +30,7 @@ from iadgpt_jax.data.sources.words import WORDS_FILE, Words
 from iadgpt_jax.errors import InputError
 
 SHEET_FILE = "sheet.jpg"
-VERSION = 2  # of the bytes that a plan leads to; part of its digest
+VERSION = 3  # of the bytes that a plan leads to; part of its digest
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from iadgpt_jax.data.sources.entry import TEST, TRAIN, VALIDATION, exchange_from
 from iadgpt_jax.data.sources.index import FOLDER, Index, Records
 from iadgpt_jax.data.sources.pixel_hashes import Watch, unwatched
 from iadgpt_jax.data.sources.resize import squash
-from iadgpt_jax.data.sources.sample import Defect, Sample
+from iadgpt_jax.data.sources.sample import Conversation, Defect, Sample
 from iadgpt_jax.errors import InputError
 
 INFO_FILE = "dataset_info.json"
@@ -114,19 +114,29 @@ class PreparedSource:
         """Whether a defective sample has a mask that shows anything. Reads nothing but the index."""
         return self.records[index].masked
 
-    def _load(self, index: int) -> Sample:
+    def conversation(self, index: int) -> Conversation:
+        """The words of a sample. Decodes no photograph."""
+        return _conversation(self._example(index))
+
+    def _example(self, index: int) -> dict[str, Any]:
+        """What is stored of a sample, undecoded."""
         row = index if self._chosen[0] is None else int(self._chosen[0][index])
-        record, key = self.records[index], self._index.keys[row]
-        example = self._read(record.split, row - self._starts[record.split])
-        if example["key"].decode() != key:
+        split = self.records[index].split
+        example = self._read(split, row - self._starts[split])
+        if example["key"].decode() != self._index.keys[row]:
             raise InputError(f"{self._directory} does not match its index; run tools/prepare_data.py again")
+        return example
+
+    def _load(self, index: int) -> Sample:
+        record, example = self.records[index], self._example(index)
+        key = example["key"].decode()
         name = f"{key} in {self._directory}"
         image = decode_image(example["image"], name, self._reduced)
         if record.defective is False:
             mask = np.zeros(image.shape[:2], np.uint8)
         else:
             mask = decode_mask(example["mask"], f"the mask of {name}") if example["has_mask"] else None
-        words = {field: example[field].decode() for field in ("defect", "cause", "remedy", "exchanges")}
+        words = {field: example[field].decode() for field in ("defect", "cause", "remedy")}
         sample = Sample(
             image,
             mask,
@@ -138,8 +148,7 @@ class PreparedSource:
             defect=Defect(words["defect"], words["cause"], words["remedy"]) if words["defect"] else None,
             viewpoint=record.viewpoint,
             more_images=tuple(decode_image(data, name, self._reduced) for data in example["more_images"]),
-            exchanges=tuple(exchange_from_json(one) for one in json.loads(words["exchanges"])),
-            references=tuple(text.decode() for text in example["references"]),
+            **_conversation(example)._asdict(),
         )
         return squash(sample, self.side, self.mask_resize)
 
@@ -195,6 +204,14 @@ class PreparedSource:
 
     def __getstate__(self) -> dict[str, Any]:  # open and mapped files stay behind when a loader's worker gets its copy
         return {name: value for name, value in self.__dict__.items() if name not in _OPENED}
+
+
+def _conversation(example: dict[str, Any]) -> Conversation:
+    return Conversation(
+        tuple(exchange_from_json(one) for one in json.loads(example["exchanges"].decode())),
+        tuple(text.decode() for text in example["references"]),
+        tuple(text.decode() for text in example.get("random_references", ())),  # earlier versions wrote none
+    )
 
 
 _OPENED = ("_splits", "_index", "_chosen", "_starts")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -67,6 +67,15 @@ class Sample:
     more_images: tuple[np.ndarray, ...] = ()  # uint8[H, W, 3] each: what a conversation shows after `image`
     exchanges: tuple[Exchange, ...] = ()
     references: tuple[str, ...] = ()  # keys of good images that the publication shows beside this one
+    random_references: tuple[str, ...] = ()  # keys of others that it has drawn at random
+
+
+class Conversation(NamedTuple):
+    """The words that come with a sample, which can be had without its pixels; fields as in `Sample`."""
+
+    exchanges: tuple[Exchange, ...]
+    references: tuple[str, ...]
+    random_references: tuple[str, ...]
 
 
 class Source(Protocol):

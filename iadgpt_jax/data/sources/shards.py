@@ -126,6 +126,7 @@ def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], list[str]]:
         ],
         "exchanges": json.dumps([exchange_to_json(one) for one in entry.exchanges], ensure_ascii=False),
         "references": list(entry.references),
+        "random_references": list(entry.random_references),
         "key": entry.key,
     }
     # Before resizing: the same photograph at another side is still the same.
@@ -153,6 +154,7 @@ def features() -> Any:
             "more_images": tfds.features.Sequence(text()),  # encoded: TFDS cannot leave images in a sequence undecoded
             "exchanges": text(),  # JSON: [{"question", "answer", "options", "type"}]
             "references": tfds.features.Sequence(text()),
+            "random_references": tfds.features.Sequence(text()),
             "key": text(),
             "sha256": text(),
         }

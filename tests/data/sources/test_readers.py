@@ -216,6 +216,7 @@ def test_conversations_keep_images_questions_and_options(tmp_path, out):
     assert first.question == "<image>\nIs there any defect in the object?" and "<image>" not in second.question
     assert (first.answer, first.options, first.type) == ("A", ("A: Yes.", "B: No."), "Anomaly Detection")
     assert sample.references == tuple(f"MVTec-AD/bottle/train/good/{n:03d}.png" for n in range(2))
+    assert sample.random_references == sample.references[::-1]
     assert set(sample.references) <= set(source.keys)
 
 

@@ -5,7 +5,8 @@
         "mask_path": …, "similar_templates": […], "random_templates": […]}}
 
 A mask's path is relative to the category's folder, or the one above the image's. The first of the similar templates,
-four at most, are the image's references; they are entries of their own in the split train, good and without questions.
+four at most, are the image's references, as many of the random ones its random references; they are entries of their
+own in the split train, good and without questions.
 """
 
 from __future__ import annotations
@@ -45,13 +46,16 @@ def read(tree: Tree) -> Iterator[Entry]:
             tree.leave_out(f"{INDEX}: {image}", exchanges)
             continue
         kind = parts[-2]
-        references = _references(tree, image, value)
-        templates.update(dict.fromkeys(references))
+        similar, random = (
+            _references(tree, image, value.get(name)) for name in ("similar_templates", "random_templates")
+        )
+        templates.update(dict.fromkeys((*similar, *random)))
         good = kind in GOOD
         masks = () if good else _masks(tree, image, value.get("mask_path"))
         yield Entry(
-            image, image, parts[1], TEST, None if good else kind, masks, exchanges=exchanges, references=references
-        )
+            image, image, parts[1], TEST, None if good else kind, masks, exchanges=exchanges,
+            references=similar, random_references=random,
+        )  # fmt: skip
     for template in templates:
         if template not in index:
             yield Entry(template, template, template.split("/")[1], TRAIN, None)
@@ -75,8 +79,7 @@ def _exchanges(value: Any) -> tuple[Exchange, ...] | str:
     return tuple(made)
 
 
-def _references(tree: Tree, image: str, value: dict[str, Any]) -> tuple[str, ...]:
-    named = value.get("similar_templates")
+def _references(tree: Tree, image: str, named: Any) -> tuple[str, ...]:
     usable = [
         name for name in (named if isinstance(named, list) else ()) if isinstance(name, str) and name.count("/") > 1
     ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,22 @@ PREFIXES_KEPT = 4  # sets of references that need not be read again
 EXPLANATION_TOKENS = 128
 CHAT_TOKENS = 512
 KEEP_PRECISE = ("gates", "patch_embed")  # read in float32 by the model whatever its dtype
+
+
+class Asked(NamedTuple):
+    """A question about a query; fields as the arguments of `Inspector.ask`."""
+
+    question: str
+    query: ImageInput
+    references: Sequence[ImageInput] = ()
+    history: Iterable = ()
+
+
+class Said(NamedTuple):
+    """An answer. whole: False where it was cut off at the longest that was allowed."""
+
+    text: str
+    whole: bool
 
 
 class Inspector:
@@ -132,10 +149,16 @@ class Inspector:
         max_new: int = EXPLANATION_TOKENS, sampling: Sampling | None = None,
     ) -> str:  # fmt: skip
         """Answer a question about the query, in words. history: (question, answer) pairs, or messages of text."""
-        turns = [*(Turn(*pair) for pair in turns_of(history)), Turn(question)]
-        square = resize_square(as_image(query), self.side)
-        encoded = self._encode(turns, [square], self._squares(references))
-        return self.tokenizer.decode(self._generator([encoded], max_new, sampling)[0][0])
+        asked = Asked(question, query, references, history)
+        return self.answer_many([asked], max_new=max_new, sampling=sampling)[0].text
+
+    def answer_many(
+        self, asked: Sequence[Asked | Messages], *, max_new: int = EXPLANATION_TOKENS, sampling: Sampling | None = None
+    ) -> list[Said]:
+        """Answer several in one batch: questions about queries, and chats as `chat` takes them."""
+        encodeds = [self._encode_asked(one) if isinstance(one, Asked) else self._encode_chat(one) for one in asked]
+        answers = self._generator(encodeds, max_new, sampling)
+        return [Said(self.tokenizer.decode(tokens), len(tokens) < max_new) for (tokens,) in answers]
 
     # ---- Chat ----
 
@@ -147,8 +170,7 @@ class Inspector:
         self, chats: Sequence[Messages], *, max_new: int = CHAT_TOKENS, sampling: Sampling | None = None
     ) -> list[str]:
         """Answer several chats in one batch."""
-        answers = self._generator([self._encode_chat(messages) for messages in chats], max_new, sampling)
-        return [self.tokenizer.decode(blocks[0]) for blocks in answers]
+        return [said.text for said in self.answer_many(chats, max_new=max_new, sampling=sampling)]
 
     def stream(
         self, messages: Messages, *, max_new: int = CHAT_TOKENS, sampling: Sampling | None = None
@@ -180,6 +202,11 @@ class Inspector:
         """One block per query, all with the same turns, after the shared references."""
         blocks = tuple(Block(tuple(turns), (query,), len(shared)) for query in queries)
         return self.encoder(Instance("inspect", blocks, shared, self.ratio))
+
+    def _encode_asked(self, asked: Asked) -> Encoded:
+        turns = [*(Turn(*pair) for pair in turns_of(asked.history)), Turn(asked.question)]
+        square = resize_square(as_image(asked.query), self.side)
+        return self._encode(turns, [square], self._squares(asked.references))
 
     def _on_grid(self, maps: np.ndarray) -> np.ndarray:
         """float32[Q, N] of square images, their cells first -> float32[Q, h, w]."""

@@ -1,0 +1,1 @@
+"""Published benchmarks of answers in words: VisA-D&R and MMAD. `run.evaluate_benchmark` is the way in."""

@@ -32,6 +32,7 @@ from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt, prompt_of
 from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.evaluate.benchmarks.command import add_benchmark_flags, evaluate_benchmarks
 from iadgpt_jax.evaluate.evaluation import Asked, Evaluation, directories, plan_evaluation
 from iadgpt_jax.evaluate.measure import IMAGE_SCORES, Options
 from iadgpt_jax.evaluate.raw import RawFolder
@@ -49,6 +50,8 @@ NAMED = 4  # categories that a message names before it only counts
 def main(arguments: Sequence[str] | None = None) -> None:
     logging.set_verbosity(logging.ERROR)
     args = parse(arguments)
+    if evaluate_benchmarks(args):  # answers in words: VisA-D&R, MMAD
+        return
     if args.smoothing < 0:
         raise InputError(f"--smoothing={args.smoothing}: choose a standard deviation in pixels, or 0 for none")
     options = Options(args.image_score, args.smoothing)
@@ -238,6 +241,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, metavar="DIR", help="folder for results; of several evaluations, one folder in it for each")
     add("--from", dest="raw_from", type=Path, metavar="DIR",
         help="an earlier --out: compute the metrics again from its raw results, without a model")  # fmt: skip
+    add_benchmark_flags(parser)
     return parser.parse_args(arguments)
 
 

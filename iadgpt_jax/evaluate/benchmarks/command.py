@@ -44,14 +44,12 @@ def evaluate_benchmarks(args: argparse.Namespace) -> bool:
 
     Raises InputError for faulty input, and where flags of a benchmark are given for another dataset.
     """
-    again = getattr(args, "raw_from", None)
-    if again is not None and (again / ANSWERS_FILE).is_file():
+    if args.raw_from is not None and (args.raw_from / ANSWERS_FILE).is_file():
         from iadgpt_jax.evaluate.benchmarks.run import score_again
 
-        score_again(again, _options(args))
+        score_again(args.raw_from, _options(args))
         return True
-    given = args.dataset if isinstance(args.dataset, list) else [args.dataset or ""]
-    datasets = [name for one in given for name in one.split(",") if name]
+    datasets = [name for one in args.dataset or () for name in one.split(",") if name]
     found = {dataset: benchmark_of(dataset) for dataset in datasets}
     if not any(found.values()):
         for flag in ("answers", "judge"):

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from iadgpt_jax.checkpoint.files import STEPS
+from iadgpt_jax.checkpoint.digest import checkpoint_digest
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.benchmarks import mmad, visa_dr
 from iadgpt_jax.evaluate.benchmarks.answers import ANSWERS_FILE, FIELDS, given, read_answers, write_lines, write_whole
@@ -140,8 +140,9 @@ def _generate(
     }  # fmt: skip
     if name == mmad.NAME:
         asked |= {"templates": options.templates, "conversation": "sequential" if options.sequential else "single"}
-    _agree(out, asked | {"checkpoint": checkpoint, "step": opened.step, "weights": _identity(opened),
-                         "questions": _digest(cases)})  # fmt: skip
+    digest = checkpoint_digest(opened.directory, opened.step)
+    made_by = {"checkpoint": checkpoint, "step": opened.step, "weights": digest}
+    _agree(out, asked | made_by | {"questions": _digest(cases)})
     devices = jax.local_devices()
     if not 1 <= options.fsdp <= len(devices):
         raise InputError(f"--fsdp={options.fsdp}: choose from 1 to the {len(devices)} devices of this machine")
@@ -193,14 +194,6 @@ def _agree(out: Path, settings: dict[str, Any]) -> None:
 
 def _short(value: Any) -> str:
     return str(value)[:60]
-
-
-def _identity(opened: Any) -> str:
-    """What tells one checkpoint's weights from another's without reading them: names, sizes and times of its files."""
-    folder = opened.directory if opened.hf else opened.directory / STEPS / str(opened.step)
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    told = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def _digest(cases: Sequence[Case]) -> str:

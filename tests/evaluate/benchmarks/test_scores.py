@@ -186,7 +186,7 @@ def judge(monkeypatch):
 
 
 def judging(server, **changes):
-    return Options(judge=Judge(server.url, "toy", timeout=0.5, patience=Patience(3, 0.01), **changes))
+    return Options(judge=Judge(server.url, "toy", patience=Patience(3, 0.01), **changes))
 
 
 def test_gpt_score_is_the_mean_grade_and_scoring_again_asks_nothing(folder, tmp_path, judge):
@@ -206,7 +206,7 @@ def test_scoring_a_folder_again_needs_no_dataset_and_keeps_grades(folder, tmp_pa
     assert score_again(tmp_path / "scored", Options()) == made and judge.asked == asked
     assert json.loads((tmp_path / "scored/metrics.json").read_text()) == made
     judge.grades = dict.fromkeys(judge.grades, 2.0)
-    other = Options(judge=Judge(judge.url, "other", timeout=0.5, patience=Patience(3, 0.01)))
+    other = Options(judge=Judge(judge.url, "other", patience=Patience(3, 0.01)))
     again = score_again(tmp_path / "scored", other)
     assert again["reasoning"]["gpt_score"] == 2 and again["judge"]["model"] == "other"
 

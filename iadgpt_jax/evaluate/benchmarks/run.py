@@ -4,6 +4,7 @@ settings.json   what decides the answers; a run that was stopped goes on only wi
 answers.jsonl   every question, its answer and its scores
 judge.jsonl     what the judge was asked, and its grades
 metrics.json    the numbers
+report.html     both, to look at, and tables/
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from iadgpt_jax.evaluate.benchmarks.generation import Setting, answer_cases
 from iadgpt_jax.evaluate.benchmarks.options import MAX_NEW, Options
 from iadgpt_jax.evaluate.benchmarks.scoring import Scoring, table
 from iadgpt_jax.evaluate.benchmarks.wording import VERSION
+from iadgpt_jax.evaluate.evaluation_report import write_evaluation_report
 from iadgpt_jax.progress import progress
 
 SETTINGS_FILE, METRICS_FILE = "settings.json", "metrics.json"
@@ -65,7 +67,7 @@ def evaluate_benchmark(
             rows, missing = given(cases, read_answers(out / ANSWERS_FILE), out / ANSWERS_FILE)
             assert not missing, f"{missing} questions were not answered"
         made |= scoring(rows, out)
-        _finish(made, rows, out)
+        _finish(made, rows, out, source)
     return made
 
 
@@ -83,16 +85,17 @@ def score_again(folder: Path, options: Options) -> dict[str, Any]:
         if lacking := [row["id"] for row in rows if not FIELDS <= row.keys()]:
             raise InputError(f"{folder / ANSWERS_FILE}: {lacking[0]} is not whole; start the evaluation again")
         made = {key: before[key] for key in KEPT if key in before} | scoring(rows, folder)
-        _finish(made, rows, folder)
+        _finish(made, rows, folder, None)
     return made
 
 
-def _finish(made: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
-    """Write and print the results. Raises InputError where judging stopped."""
+def _finish(made: dict[str, Any], rows: list[dict[str, Any]], out: Path, source: WordedSource | None) -> None:
+    """Write and print the results; the report has photographs from the source. Raises InputError where judging
+    stopped."""
     write_lines(out / ANSWERS_FILE, rows)
     write_whole(out / METRICS_FILE, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
     print(table(made))
-    print(f"wrote {out / METRICS_FILE} and {out / ANSWERS_FILE}")
+    print(f"wrote {write_evaluation_report(out, source)}; beside it: {METRICS_FILE}, {ANSWERS_FILE} and tables/")
     if stopped := made.get("judge", {}).get("stopped"):
         raise InputError(f"judging stopped: {stopped}; what came is kept, start again to go on")
 

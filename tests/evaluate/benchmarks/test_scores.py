@@ -112,6 +112,7 @@ def test_detection_is_measured_by_category(folder, tmp_path):
         return "Hm." if row["image"].endswith("000.JPG") else f"{row['truth']}, as far as I see."
 
     made, told = scored(folder, tmp_path, "visa_dr", answer)
+    assert "Hm." in next(tmp_path.rglob("report.html")).read_text(), "transcripts are in the report"
     found = made["detection"]
     assert found["per_category"]["candle"] == {
         "count": 4, "accuracy": 0.5, "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3),

@@ -72,7 +72,8 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     )
     config = ModelConfig(
         name=ours.get("name", "qwen2.5-vl"), vision=vision, language=language, tokens=tokens, taps=taps,
-        positions=ours.get("positions", "qwen"), init=ours.get("init", "normal"),
+        map_layers=ours.get("map_layers", "all"), positions=ours.get("positions", "qwen"),
+        init=ours.get("init", "normal"),
     )  # fmt: skip
     return config if "name" in ours else dataclasses.replace(config, name=_published_name(config))
 
@@ -144,6 +145,7 @@ def hf_config_from_model(
         SECTION: {
             "name": config.name,
             "taps": config.taps,
+            "map_layers": config.map_layers,
             "positions": config.positions,
             "init": config.init,
             "chat_start": tokens.chat_start,

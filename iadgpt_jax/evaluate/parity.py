@@ -29,6 +29,7 @@ from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.parity_dataset import inspect_both
 from iadgpt_jax.infer.margin import margin_of, probability
+from iadgpt_jax.models.iadgpt.config import MAP_LAYERS
 from iadgpt_jax.models.protocols import Model, ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 from iadgpt_jax.models.registry import make_module
@@ -239,7 +240,8 @@ def map_of(attentions, e: Encoded, config: ModelConfig) -> np.ndarray:
     start = base + block.map_start
     columns = slice(start, start + int(np.prod(e.images[-1].grid)))
     per_group = config.language.depth // GROUPS
-    layers = [attentions[layer][0].mean(0).numpy() for layer in range(per_group - 1, config.language.depth, per_group)]
+    tapped = range(per_group - 1, config.language.depth, per_group)[MAP_LAYERS[config.map_layers]]
+    layers = [attentions[layer][0].mean(0).numpy() for layer in tapped]
     return sum(
         weight * attention[base + row, columns] for attention in layers for row, weight, _ in block.keyword_rows
     ) / len(layers)

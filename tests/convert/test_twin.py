@@ -51,7 +51,8 @@ def directory(request, tmp_path_factory):
     """A random model with lively gates, as a stage 3 exports it."""
     positions, map_space = request.param
     root = tmp_path_factory.mktemp(positions)
-    config = small_config(positions=positions, **UNTIED)
+    layers = "last" if positions == "aligned" else "all"  # of the maps: one kind shows both
+    config = small_config(positions=positions, map_layers=layers, **UNTIED)
     tiny_tokenizer().save(root / "tokenizer")
     info = {"stage": 3, "image_side": SIDE, "map_space": map_space}
     export_hf(lively_params(config), config, root / "tokenizer", root / "hf", info=info)

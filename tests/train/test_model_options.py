@@ -52,6 +52,7 @@ def test_weights_take_options_that_leave_their_shapes():
         (dict(taps=False), "config.model.taps=False does not go with start: its vision/fusion/gates is 3, .*absent"),
         (dict(language={"depth": 8}), "config.model.language.depth=8 does not go with start"),
         (dict(positions="sideways"), "positions is 'sideways'"),
+        (dict(map_layers="first"), "map_layers is 'first'"),
         (dict(vision={"tower": "round"}), "no vision tower 'round'; choose one of qwen2_5_vl"),
         (dict(colour="red"), "sets colour, which this model does not have"),
     ],

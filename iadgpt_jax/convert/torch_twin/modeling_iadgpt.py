@@ -142,7 +142,8 @@ class IADGPTForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
             self.iadgpt["fusion"] = Fusion()
             self.iadgpt["fusion"].attach(self.model.visual)
         depth = config.text_config.num_hidden_layers
-        self.tapped = range(depth // GROUPS - 1, depth, depth // GROUPS)
+        tapped = range(depth // GROUPS - 1, depth, depth // GROUPS)
+        self.tapped = tapped[-1:] if config.iadgpt.get("map_layers") == "last" else tapped  # maps are their mean
         self._prompter: Prompter | None = None
         self.post_init()
 

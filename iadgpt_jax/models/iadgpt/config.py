@@ -17,19 +17,22 @@ from iadgpt_jax.models.vision_towers import tower_from_dict, tower_to_dict
 if TYPE_CHECKING:
     from iadgpt_jax.models.layers import Projections
 
+MAP_LAYERS = {"all": slice(None), "last": slice(-1, None)}  # which tapped layers maps are read from
 NEUTRAL = "^vision/fusion/gates$"  # weights to start from may lack them: they begin at 0 and then change nothing
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """One IADGPT. vision: of any kind in models/vision_towers.py. taps: carries fusion gates and attention maps.
-    positions: "qwen" or "aligned" (positions.py)."""
+    map_layers: which of the tapped layers a map is the mean of, "all" (eq. 5) or the "last" alone. positions: "qwen" or
+    "aligned" (positions.py)."""
 
     name: str = "7b"
     vision: VisionTower = VisionConfig()
     language: LanguageConfig = LanguageConfig()
     tokens: SpecialTokens = SpecialTokens()
     taps: bool = True
+    map_layers: str = "all"
     positions: str = "qwen"
     init: str = "normal"  # "normal": std .02 as Qwen; "compare": attention starts as matching, to train from scratch
 
@@ -46,6 +49,10 @@ class ModelConfig:
             )
         language.check(self.name)
         vision.check(self.name)
+        if self.map_layers not in MAP_LAYERS:
+            raise InputError(
+                f"model {self.name!r}: map_layers is {self.map_layers!r}; choose {' or '.join(map(repr, MAP_LAYERS))}"
+            )
         if self.positions not in STEPS:
             raise InputError(f"model {self.name!r}: positions is {self.positions!r}; choose 'qwen' or 'aligned'")
         if self.init not in ("normal", "compare"):

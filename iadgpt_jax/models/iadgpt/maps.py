@@ -51,9 +51,11 @@ class KeywordRows:
         return at_image.mean(axis=(1, 2)), probability.mean(axis=(1, 2))
 
 
-def pooled(read, weights):
+def pooled(read, weights, layers: slice = slice(None)):
     """What the tapped layers read, float32[L, B, M, R, N] each of a tuple -> maps float32[B, M, C, N] each.
 
-    weights float32[B, M, C, R]: the host's mean over sub-tokens and words, summing to 1 per channel.
+    weights float32[B, M, C, R]: the host's mean over sub-tokens and words, summing to 1 per channel. layers: those that
+    count, of the L.
     """
+    read = tuple(field[layers] for field in read)
     return tuple(jnp.einsum("lbmrn,bmcr->bmcn", field, weights) / field.shape[0] for field in read)

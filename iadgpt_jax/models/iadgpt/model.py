@@ -17,7 +17,7 @@ from iadgpt_jax.models.attention import Kernels, Lanes
 from iadgpt_jax.models.attention.plans import Prefill
 from iadgpt_jax.models.attention.prefixed import AfterPrefix
 from iadgpt_jax.models.iadgpt.compression import kept_tokens
-from iadgpt_jax.models.iadgpt.config import ModelConfig
+from iadgpt_jax.models.iadgpt.config import MAP_LAYERS, ModelConfig
 from iadgpt_jax.models.iadgpt.fusion import Fusion
 from iadgpt_jax.models.iadgpt.maps import KeywordRows, pooled
 from iadgpt_jax.models.iadgpt.positions import text_position
@@ -80,7 +80,8 @@ class IADGPT(nn.Module):
             keywords = KeywordRows(rows.map_rows, rows.map_start, columns)
         cos, sin = self.rotation(positions)
         hidden, _, read = self.language(x, LayerInput(cos, sin, plan, keywords))
-        return Outputs(hidden, None, None) if read is None else Outputs(hidden, *pooled(read, rows.map_weights))
+        layers = MAP_LAYERS[self.config.map_layers]
+        return Outputs(hidden, None, None) if read is None else Outputs(hidden, *pooled(read, rows.map_weights, layers))
 
     def embed(self, rows: Rows):
         """Everything before the decoder: (embeddings [B, S, E], positions int32[3, B, S])."""
@@ -132,7 +133,7 @@ class IADGPT(nn.Module):
         plan = AfterPrefix(jnp.tile(limits, queries))
         hidden, _, read = self.language(lanes(x), LayerInput(cos, sin, plan, keywords), cache)
         hidden = take_slots(hidden, lanes(question.answer)[:, None]).reshape(queries, shots, width)
-        maps = pooled(read, lanes(question.map_weights)[:, None, None])
+        maps = pooled(read, lanes(question.map_weights)[:, None, None], MAP_LAYERS[self.config.map_layers])
         return hidden, *(field.reshape(queries, shots, count) for field in maps)
 
     def vocabulary(self):

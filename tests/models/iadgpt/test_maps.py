@@ -113,10 +113,20 @@ def keyword_slots(block, words):
     return [[at for at, text in enumerate(texts) if text == word] for word in words]
 
 
+@pytest.fixture(scope="module")
+def of_the_last_layer(run):
+    """Our outputs where maps are read from the last tapped layer alone."""
+    model = IADGPT(dataclasses.replace(CONFIG, map_layers="last"))
+    return jax.jit(lambda p, rows: model.apply({"params": p}, rows), compiler_options=QUICK)(PARAMS, run[1].rows)
+
+
 @pytest.mark.parametrize("kind", ["logit", "probability"])
-def test_maps_are_rows_of_full_attention(run, kind):
+@pytest.mark.parametrize("layers", ["all", "last"])
+def test_maps_are_rows_of_full_attention(run, of_the_last_layer, kind, layers):
     """Mean over sub-tokens, then words, heads and layers, of the attention from keyword to query-image slots."""
     encodeds, packed, outputs, (_, taps) = run
+    if layers == "last":
+        outputs, taps = of_the_last_layer, taps[-1:]
     ours = outputs.logit_maps if kind == "logit" else outputs.probability_maps
     checked = 0
     for encoded, (_, maps, starts) in zip(encodeds, packed.where, strict=True):

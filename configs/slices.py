@@ -47,6 +47,20 @@ FITS = {
 MOST_TENSOR = {"3b": 2, "7b": 4}  # chips may share a layer by its KV heads
 
 
+def chips_of(where: str) -> int:
+    """How many chips a slice has: 16 of "v5p:2x2x4", 32 of "2xv5p:2x2x4"."""
+    slices, _, sizes = _parsed(where)
+    return slices * math.prod(int(size) for size in sizes.split("x"))
+
+
+def _parsed(where: str) -> tuple[int, str, str]:
+    """(slices, kind, sizes) of a slice's name. Raises InputError where it is none."""
+    match = re.fullmatch(r"(?:([1-9]\d*)x)?([a-z]\w*):([1-9]\d*(?:x[1-9]\d*)*)", where, re.ASCII)
+    if not match:
+        raise InputError(f"no slice {where!r}: write a size as 7b@v5p:2x2x4, or 7b@2xv5p:2x2x4 for two slices")
+    return int(match.group(1) or 1), match.group(2), match.group(3)
+
+
 def on_slice(c: ml_collections.ConfigDict) -> None:
     """Set mesh, rows and remat of a full-size stage for c.slice ("v5e:8x8", "2xv5p:2x2x4"); empty, it changes nothing.
 
@@ -56,10 +70,7 @@ def on_slice(c: ml_collections.ConfigDict) -> None:
     """
     if not c.slice:
         return
-    match = re.fullmatch(r"(?:([1-9]\d*)x)?([a-z]\w*):([1-9]\d*(?:x[1-9]\d*)*)", c.slice, re.ASCII)
-    if not match:
-        raise InputError(f"no slice {c.slice!r}: write a size as 7b@v5p:2x2x4, or 7b@2xv5p:2x2x4 for two slices")
-    slices, kind, sizes = int(match.group(1) or 1), match.group(2), match.group(3)
+    slices, kind, sizes = _parsed(c.slice)
     name = f"{kind}:{sizes}"
     chips = math.prod(int(size) for size in sizes.split("x")) * (2 if kind == "tpu7x" else 1)  # devices: two a chip
     fit = FITS.get((c.size, name, c.stage)) or FITS.get((c.size, name, 0)) or Fit(1)

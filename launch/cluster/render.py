@@ -13,8 +13,6 @@ compared with the devices asked for, so that a job that cannot run is refused be
 """
 
 import argparse
-import ast
-import importlib.util
 import json
 import math
 import re
@@ -30,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import jinja2
 import yaml
 
-from iadgpt_jax.command_line import set_source, without_sources
 from iadgpt_jax.errors import InputError, Parser, clear_errors
+from launch.configuration import read_config
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -171,21 +169,7 @@ def check_values(values: dict, workdir: str) -> None:
 def check_training(config: str, overrides: list[str], devices: int, processes: int) -> None:
     """Read the configuration with its overrides; refuse a mesh that does not cover the devices, and rows or instances
     that do not divide."""
-    path, _, size = config.partition(":")
-    if not (ROOT / path).is_file():
-        raise InputError(f"no configuration {path}; write --config=configs/stageN.py:SIZE")
-    spec = importlib.util.spec_from_file_location("configuration", ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    settings = module.get_config(*([size] if size else []))
-    overrides, of_sources = without_sources(overrides)
-    for setting in of_sources:
-        set_source(settings, *setting)
-    for word in overrides:
-        match = re.fullmatch(r"--config\.([\w.]+)=(.*)", word)
-        if not match:
-            raise InputError(f"after -- write overrides like --config.KEY=VALUE, not {word}")
-        set_value(settings, *match.groups())
+    settings = read_config(config, overrides)
     mesh = [settings.mesh[axis] for axis in ("data", "fsdp", "tensor")]
     known = math.prod(side for side in mesh if side != -1)
     if devices % known or (-1 not in mesh and known != devices):
@@ -197,24 +181,6 @@ def check_training(config: str, overrides: list[str], devices: int, processes: i
             f"{settings.rows} rows and {settings.instances} instances a step do not divide by the {rows_split} devices "
             f"that split rows and the {processes} processes: set --config.rows and --config.instances, or more tensor"
         )
-
-
-def set_value(settings, key: str, text: str) -> None:
-    *groups, last = key.split(".")
-    for group in groups:
-        settings = settings.get(group)
-        if settings is None or not hasattr(settings, "keys"):
-            raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
-    if last not in settings:
-        raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
-    kind = settings.get_type(last)
-    try:
-        if kind is bool:
-            settings[last] = {"true": True, "false": False}[text.lower()]
-        else:
-            settings[last] = ast.literal_eval(text) if kind is tuple else kind(text)
-    except (ValueError, TypeError, KeyError, SyntaxError) as error:
-        raise InputError(f"--config.{key}={text} is not a valid {kind.__name__}") from error
 
 
 def render(file: str, values: dict) -> str:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from iadgpt_jax.errors import InputError
-from launch.cluster.render import main, set_value
+from launch.cluster.render import main
+from launch.configuration import set_value
 
 COMMON = ["--name=stage3", "--config=configs/stage3.py:7b", "--workdir=/shared/stage3", "--dry_run"]
 KINDS = {

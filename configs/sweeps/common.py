@@ -1,0 +1,92 @@
+"""What all sweeps share: the chain of stages of a size, how a part of it is switched off, and what is measured.
+
+A sweep is a short file beside this one: `get_sweep(size)` returns named settings, each a chain of stages with the
+values it changes (iadgpt_jax/sweep/spec.py). launch/sweep.py runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from iadgpt_jax.data.tasks.table import TASKS, default_options
+from iadgpt_jax.sweep.spec import Column, Evaluation, Stage
+
+ALL = ("stage1", "stage2", "stage3")
+FINISH = "stage3_finish"  # the end of stage 3 from random weights: maps in the paper's form
+GATES = "fusion/gates$"
+
+YES, NO = "✓", "✗"
+
+# Seconds on two otherwise idle CPU cores, before a sweep has measured its own: to start, and for each step.
+SECONDS = {
+    "stage1": (30.0, 0.3), "stage2": (35.0, 0.25), "stage3": (35.0, 0.3), "stage3_finish": (30.0, 0.3),
+    "evaluate": (60.0, 0.0),
+}  # fmt: skip
+
+DRAWS = 3  # of references, for every trial
+
+
+def tiny(size: str) -> bool:
+    return size == "tiny"
+
+
+def chain(size: str, *changes: Mapping[str, Any], stages: tuple[str, ...] = ALL) -> tuple[Stage, ...]:
+    """The stages that a size is trained in, `stages` of the paper's three. changes: value by key, for every stage, or
+    {"stage3": {…}, …} for some; what is for stage 3 is for its finish, too, unless that has a line of its own."""
+    names = [*stages, FINISH] if tiny(size) and "stage3" in stages else list(stages)
+    found = []
+    for name in names:
+        values: dict[str, Any] = {}
+        for change in changes:
+            per_stage = change.keys() <= {*ALL, FINISH}
+            own = change.get(name, change.get(name.removesuffix("_finish"), {}))
+            values |= own if per_stage else change
+        found.append(Stage(name, values))
+    return tuple(found)
+
+
+def without_fusion(size: str) -> dict[str, dict[str, Any]]:
+    """The ViT's last layer alone reaches the decoder: the gates stay at 0."""
+    return {name: {"frozen": _more_frozen(name, size)} for name in (*ALL, FINISH)}
+
+
+def _more_frozen(name: str, size: str) -> str:
+    frozen = import_module(f"configs.{name}").get_config(size).frozen
+    return f"{frozen}|{GATES}" if frozen else GATES
+
+
+def without_compression() -> dict[str, dict[str, Any]]:
+    """Stage 3 never sees compressed references."""
+    return {"stage3": {"mixture.inspect.ratios": (1.0,)}}
+
+
+def without_pixel_loss() -> dict[str, Any]:
+    """Maps are read as ever, and nothing trains them."""
+    return {f"loss.{name}": 0.0 for name in ("focal", "dice_abnormal", "dice_normal", "binary_focal")}
+
+
+def synthetic(share: float, *synthesizers: str) -> dict[str, Any]:
+    """So large a share of the defects is made from good photographs, in these ways, in every task that can."""
+    changes: dict[str, Any] = {}
+    for task in TASKS:
+        options = default_options(task)
+        if "synthetic" in options:
+            changes[f"mixture.{task}.synthetic"] = share
+        if "synthesizers" in options and synthesizers:
+            changes[f"mixture.{task}.synthesizers"] = synthesizers
+    return changes
+
+
+def detection(shots: str, **flags: Any) -> dict[str, Evaluation]:
+    """Few-shot detection of products that no stage has seen."""
+    return {"detection": Evaluation("procedural:held_out", {"shots": shots, "seeds": DRAWS, **flags})}
+
+
+def aurocs(shots: int, head: str = "") -> tuple[Column, Column]:
+    """Image and pixel AUROC at so many shots."""
+    return tuple(
+        Column(f"{kind}_auroc{f'_{shots}' if head else ''}", f"{head}{kind} AUROC", f"shots.{shots}.{kind}_auroc")
+        for kind in ("image", "pixel")
+    )

@@ -84,8 +84,8 @@ def plan_of(args: argparse.Namespace, sweep: Sweep, size: str, workdir: Path, wo
     """The plan that the flags and the words after -- ask for. Raises InputError for anything that could not run."""
     from launch.train import check
 
-    if args.seeds < 1 or args.parallel < 1:
-        raise InputError(f"--seeds={args.seeds} --parallel={args.parallel}: both are at least 1")
+    if args.seeds < 1:
+        raise InputError(f"--seeds={args.seeds}: at least one seed is needed")
     if not 0 < args.steps_scale < math.inf:
         raise InputError(f"--steps_scale={args.steps_scale}: choose a number above 0, 1 for the configured steps")
     overrides, flags = split_words(words)
@@ -220,14 +220,21 @@ def environment(workdir: Path) -> dict[str, str]:
     return {name: value for name, value in own.items() if name not in os.environ}
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that say what a sweep consists of."""
-    add = parser.add_argument
-    add("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 of every setting (default: %(default)s)")
-    add("--only", default="", metavar="NAME,…", help="only these settings (default: all)")
-    add("--steps_scale", type=float, default=1.0, help="multiplies every stage's steps and warm-up (default: 1)")
-    add("--detection", default="", metavar="DATASET", help="evaluate on this instead of the sweep's own data")
-    add("--reasoning", default="", metavar="DATASET", help="a VisA-D&R dataset; without one its column stays empty")
+# What a sweep consists of: flags and their defaults.
+SWEEP_FLAGS = {"seeds": 3, "only": "", "steps_scale": 1.0, "detection": "", "reasoning": ""}
+_HELP = {
+    "seeds": ("N", "seeds 0 to N-1 of every setting (default: %(default)s)"),
+    "only": ("NAME,…", "only these settings (default: all)"),
+    "steps_scale": ("X", "multiplies every stage's steps and warm-up (default: %(default)s)"),
+    "detection": ("DATASET", "evaluate on this instead of the sweep's own products"),
+    "reasoning": ("DATASET", "a VisA-D&R dataset; without one its column stays empty"),
+}
+
+
+def add_flags(parser: argparse._ActionsContainer) -> None:
+    for name, default in SWEEP_FLAGS.items():
+        metavar, text = _HELP[name]
+        parser.add_argument(f"--{name}", type=type(default), default=default, metavar=metavar, help=text)
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -246,6 +253,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--price", type=float, default=None, help="with --plan: of a chip-hour")
     split = list(arguments).index("--") if "--" in arguments else len(arguments)
     args = parser.parse_args(arguments[:split])
+    if args.parallel < 1:
+        raise InputError(f"--parallel={args.parallel}: at least one job runs at a time")
     if not args.workdir and not args.plan:
         raise InputError("--workdir=DIR is missing: stages, evaluations and tables go there")
     return args, list(arguments[split + 1 :])

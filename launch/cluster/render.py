@@ -6,10 +6,14 @@
     python launch/cluster/render.py jobset_gpu --nodes=4 --gpus=8 --image=IMAGE --claim=CLAIM …
     python launch/cluster/render.py xpk --topology=v5p:2x2x4 --cluster=CLUSTER --image=IMAGE …
     python launch/cluster/render.py gce --topology=v5p:2x2x4 --tpu=NAME --zone=ZONE …
+    python launch/cluster/render.py slurm --config=configs/sweeps/components.py:7b --seeds=3 --out=DIR …
 
 --dry_run checks and prints. Without it the file is written to --out (default: named after the job) and submitted with
 sbatch, kubectl apply, or bash. The configuration is read with its overrides (after --), and its mesh and rows are
 compared with the devices asked for, so that a job that cannot run is refused before it waits in a queue.
+
+A sweep (launch/sweep.py) becomes a folder, --out: for Slurm an array, for JobSet a file of JobSets, for each depth of
+its stages, and submit.sh, which hands them in one behind the other (launch/cluster/sweep_jobs.py).
 """
 
 import argparse
@@ -20,6 +24,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +35,7 @@ import yaml
 
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from launch.configuration import read_config
+from launch.sweep import SWEEP_FLAGS, add_flags
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -99,8 +105,14 @@ def main(arguments: list[str] | None = None) -> None:
     values = {name: getattr(flags, name) for name in ("name", "project", "restarts", *kind.flags)}
     check_values(values, flags.workdir)
     values |= hardware(values)
+    if is_sweep(flags.config):
+        from launch.cluster.sweep_jobs import render_sweep
+
+        render_sweep(flags, kind, values, overrides)
+        return
     check_training(flags.config, overrides, values["devices"], values["processes"])
-    values |= command_of(flags, overrides)
+    words = ["python", "launch/train.py", f"--config={flags.config}", f"--workdir={flags.workdir}", *overrides]
+    values |= command_of(flags, words)
     rendered = render(kind.file, values)
     check_rendered(kind.file, rendered)
     print(f"{values['processes']} processes, {values['devices']} devices", file=sys.stderr)
@@ -138,10 +150,13 @@ def hardware(values: dict) -> dict:
     )
 
 
-def command_of(flags: argparse.Namespace, overrides: list[str]) -> dict[str, str]:
-    """The training command in three forms: shell words, one quoted shell word that first enters the project's folder,
-    and a YAML list."""
-    words = ["python", "launch/train.py", f"--config={flags.config}", f"--workdir={flags.workdir}", *overrides]
+def is_sweep(config: str) -> bool:
+    return Path(config.partition(":")[0]).parent.name == "sweeps"
+
+
+def command_of(flags: argparse.Namespace, words: Sequence[str]) -> dict[str, str]:
+    """A command in three forms: shell words, one quoted shell word that first enters the project's folder, and a YAML
+    list."""
     line = f"cd {shlex.quote(flags.project)} && "
     if flags.kind == "gce":
         line += f"source {shlex.quote(flags.environment)}/bin/activate && "
@@ -217,19 +232,26 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for name, kind in KINDS.items():
         one = kinds.add_parser(name)
         one.add_argument("--name", default="iadgpt", help="of the job")
-        one.add_argument("--config", required=True, metavar="configs/stageN.py:SIZE")
+        one.add_argument(
+            "--config", required=True, metavar="configs/stageN.py:SIZE", help="or configs/sweeps/NAME.py:SIZE"
+        )
         one.add_argument("--workdir", required=True, metavar="DIR", help="path on the hosts, the same on all of them")
         one.add_argument("--project", default="/iadgpt_jax", metavar="DIR", help="this project's folder on the hosts")
         one.add_argument(
             "--restarts", type=int, default=10, help="at most so many after failures, where the scheduler counts them"
         )
         one.add_argument("--dry_run", action="store_true", help="check and print, submit nothing")
-        one.add_argument("--out", type=Path, metavar="FILE", help="where to write the job file")
+        one.add_argument("--out", type=Path, metavar="FILE", help="where to write the job file; of a sweep, the folder")
+        add_flags(one.add_argument_group("of a sweep"))
         for flag in kind.flags:
             type_, default, text = OPTIONS[flag]
             one.add_argument(f"--{flag}", type=type_, default=default, required=default is None, help=text)
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    return parser.parse_args(arguments[:split]), arguments[split + 1 :]
+    flags = parser.parse_args(arguments[:split])
+    given = [name for name, default in SWEEP_FLAGS.items() if getattr(flags, name) != default]
+    if given and not is_sweep(flags.config):
+        raise InputError(f"--{given[0]} is for a sweep, and {flags.config} is none: configs/sweeps/ has them")
+    return flags, arguments[split + 1 :]
 
 
 if __name__ == "__main__":

@@ -62,21 +62,27 @@ def without_compression() -> dict[str, dict[str, Any]]:
     return {"stage3": {"mixture.inspect.ratios": (1.0,)}}
 
 
-def without_pixel_loss() -> dict[str, Any]:
-    """Maps are read as ever, and nothing trains them."""
-    return {f"loss.{name}": 0.0 for name in ("focal", "dice_abnormal", "dice_normal", "binary_focal")}
+def without_pixel_loss() -> dict[str, dict[str, Any]]:
+    """Maps are read as ever, and nothing trains them. (Stage 1 has none.)"""
+    return later({f"loss.{name}": 0.0 for name in ("focal", "dice_abnormal", "dice_normal", "binary_focal")})
 
 
-def synthetic(share: float, *synthesizers: str) -> dict[str, Any]:
-    """So large a share of the defects is made from good photographs, in these ways, in every task that can."""
-    changes: dict[str, Any] = {}
+def later(changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For stages 2 and 3 alone: what means nothing to stage 1 leaves it to be shared."""
+    return {"stage2": changes, "stage3": changes}
+
+
+def synthetic(share: float, *synthesizers: str, **pairs: Any) -> dict[str, dict[str, Any]]:
+    """So large a share of the defects is made from good photographs, in these ways, in every task that can. pairs: more
+    options of pair_difference."""
+    changes = {f"mixture.pair_difference.{name}": value for name, value in pairs.items()}
     for task in TASKS:
         options = default_options(task)
         if "synthetic" in options:
             changes[f"mixture.{task}.synthetic"] = share
         if "synthesizers" in options and synthesizers:
             changes[f"mixture.{task}.synthesizers"] = synthesizers
-    return changes
+    return later(changes)
 
 
 def detection(shots: str, **flags: Any) -> dict[str, Evaluation]:

@@ -3,12 +3,12 @@
 Without the pixel loss nothing trains the maps, in any stage. Without several layers a map is the last tapped layer's.
 """
 
-from configs.sweeps.common import NO, YES, aurocs, chain, detection, without_pixel_loss
+from configs.sweeps.common import NO, YES, aurocs, chain, detection, later, without_pixel_loss
 from iadgpt_jax.sweep.spec import Setting, Sweep
 
 
 def get_sweep(size: str = "tiny") -> Sweep:
-    one_layer = {"model.map_layers": "last"}
+    one_layer = later({"model.map_layers": "last"})
     rows = {
         "neither": ((NO, NO), chain(size, one_layer, without_pixel_loss()), (90.6, 90.5)),
         "pixel_loss": ((NO, YES), chain(size, one_layer), (92.0, 96.7)),

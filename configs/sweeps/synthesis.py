@@ -10,7 +10,7 @@ from iadgpt_jax.sweep.spec import Setting, Sweep
 
 def get_sweep(size: str = "tiny") -> Sweep:
     made = {
-        "photographed": ("0 %", "–", synthetic(0.0) | {"mixture.pair_difference.twins": 0.0}),
+        "photographed": ("0 %", "–", synthetic(0.0, twins=0.0)),
         "default": ("10 %", "as configured", {}),
         "cutpaste": ("100 %", "CutPaste", synthetic(1.0, "cutpaste")),
         "nsa": ("100 %", "NSA", synthetic(1.0, "nsa")),

@@ -41,17 +41,15 @@ class Times:
 
     def of(self, job: Job) -> float | None:
         """Seconds that a job should take from its beginning, None where nothing is known of its kind."""
-        known = self._known.get(job.kind)
-        if not known:
-            if job.kind not in self.expected:
-                return None
+        known, steps = self._known.get(job.kind, []), max(job.steps, 1)
+        if job.kind in self.expected:
+            # What is expected says how start-up and steps compare, what was measured how fast this machine is.
             start, each = self.expected[job.kind]
-            return start + each * job.steps
-        if not job.training:
-            return sum(seconds for _, seconds in known) / len(known)
-        # Steps of what is known, with the start-up spread over them: right for jobs about as long as those.
-        steps = sum(max(steps, 1) for steps, _ in known)
-        return sum(seconds for _, seconds in known) / steps * job.steps
+            foreseen = sum(start + each * steps for steps, _ in known)
+            return (start + each * job.steps) * (sum(seconds for _, seconds in known) / foreseen if known else 1.0)
+        if not known:
+            return None
+        return sum(seconds for _, seconds in known) / sum(max(steps, 1) for steps, _ in known) * steps
 
     def spent(self, plan: Plan) -> float:
         """Seconds that the plan's finished jobs took, wherever they ran in this workdir."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from configs.sweeps.common import SECONDS
+from configs.sweeps.common import SECONDS, aurocs, chain, detection
 from iadgpt_jax.sweep.plan import Plan, make_plan
+from iadgpt_jax.sweep.spec import Setting, Sweep
 from launch.configuration import ROOT, read_config
 from launch.sweep import main, read_sweep, split_words
 
@@ -65,6 +67,8 @@ def test_sweeps_share_one_another_s_stages():
     chain = {key for key in whole["retention"] if not key.startswith("evaluate-")}
     assert len(chain) == 4
     assert all(chain <= jobs for jobs in whole.values())
+    first = {name: sum(key.startswith("stage1-") for key in jobs) for name, jobs in whole.items()}
+    assert first == {"components": 2, "retention": 1, "pixel_loss": 1, "positions": 2, "synthesis": 1}
     assert len(whole["retention"]) == 4 + 5
     assert len(whole["components"] & whole["pixel_loss"]) == 5  # the evaluation at two shots, too
 
@@ -91,6 +95,18 @@ def test_positions_and_synthesis_change_what_they_name():
         assert tasks["pair_difference"]["synthetic"] == 1 and tasks["inspect"]["synthetic"] == 1
         assert tasks["inspect"]["synthesizers"] == ["cutpaste", "nsa"]
         assert config_of(synthesis, "photographed", stage)["mixture"]["pair_difference"]["twins"] == 0
+
+
+def test_the_sweep_of_the_docs_is_one():
+    """The example a reader copies, with its imports."""
+    page = (ROOT / "docs" / "ablations.md").read_text()
+    example = textwrap.dedent(page[page.index("    def get_sweep(") :])
+    names = {"Setting": Setting, "Sweep": Sweep, "aurocs": aurocs, "chain": chain, "detection": detection}
+    exec(example, names)
+    found = names["get_sweep"]()
+    plan = make_plan(found, Path("work"), size="tiny", seeds=(0,), configure=read_config)
+    assert [job.kind for job in plan.jobs.values()].count("stage3_finish") == 3
+    assert sum(job.training for job in plan.jobs.values()) == 3 + 3
 
 
 def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):

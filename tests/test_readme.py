@@ -67,7 +67,7 @@ def test_the_flags_of_a_command_exist(script, rest):
     """Every --flag of a documented command stands in its script or the module that adds flags to it; --config.KEY in
     configs/, a name of a source aside."""
     code = (ROOT / script).read_text()
-    for module in re.findall(r"^from ([\w.]+) import add_\w*flags", code, re.MULTILINE):
+    for module in re.findall(r"^from ([\w.]+) import .*\badd_\w*flags", code, re.MULTILINE):
         code += (ROOT / f"{module.replace('.', '/')}.py").read_text()
     configurations = "".join(path.read_text() for path in (ROOT / "configs").glob("*.py"))
     for flag in re.findall(r"--([\w.]+)", rest.partition(" -- ")[0]):

@@ -26,7 +26,7 @@ def get_sweep(size: str = "tiny") -> Sweep:
             row("layers", "11110", chain(size, whole), (92.4, 97.3, 0.85)),
             row("compression", "11111", chain(size), (92.2, 97.2, 0.86), ratio=0.2),
         ),
-        columns=(*aurocs(2), Column("sbert", "SBERT", "sbert", "reasoning", scale=1.0, digits=2)),
+        columns=(*aurocs(2), Column("sbert", "SBERT", "reasoning.sbert", "reasoning", scale=1.0, digits=2)),
         evaluations={**detection("2"), "reasoning": Evaluation("")},
         source="IADGPT, Table 3",
         published_on="VisA at 2 shots, and VisA-D&R",

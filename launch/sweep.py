@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plan_of(args: argparse.Namespace, sweep: Sweep, size: str, workdir: Path, words: Sequence[str], root: str) -> Plan:
     """The plan that the flags and the words after -- ask for. Raises InputError for anything that could not run."""
+    from launch.evaluate import parse as parse_evaluation
     from launch.train import check
 
     if args.seeds < 1:
@@ -90,10 +91,14 @@ def plan_of(args: argparse.Namespace, sweep: Sweep, size: str, workdir: Path, wo
         raise InputError(f"--steps_scale={args.steps_scale}: choose a number above 0, 1 for the configured steps")
     overrides, flags = split_words(words)
     datasets = {name: value for name in ("detection", "reasoning") if (value := getattr(args, name))}
-    return make_plan(
+    plan = make_plan(
         sweep, workdir, size=size, seeds=range(args.seeds), configure=read_config, only=names(args.only),
         steps_scale=args.steps_scale, overrides=overrides, datasets=datasets, flags=flags, root=root, check=check,
     )  # fmt: skip
+    for job in plan.jobs.values():
+        if not job.training:
+            parse_evaluation(job.command[1:])  # a flag that it does not have is known now, not after the training
+    return plan
 
 
 def read_sweep(path: str, size: str) -> Sweep:

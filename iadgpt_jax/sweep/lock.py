@@ -39,8 +39,13 @@ def held(folder: Path, waiting: Callable[[str], None], stop: Callable[[], bool])
                     waiting(os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process")
                     told = True
                 time.sleep(POLL)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        mark(descriptor, os.getpid())
         yield descriptor
     finally:
         os.close(descriptor)  # releases it, unless a process that inherited it still lives
+
+
+def mark(descriptor: int, pid: int) -> None:
+    """Say in the file which process works there, for whoever waits for it."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {pid} on {socket.gethostname()}\n".encode(), 0)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from iadgpt_jax.errors import INPUT_FAULT
-from iadgpt_jax.sweep.lock import held
+from iadgpt_jax.sweep.lock import held, mark
 from iadgpt_jax.sweep.plan import Job, Plan
 from iadgpt_jax.sweep.times import Times
 from iadgpt_jax.sweep.watch import Watch
@@ -70,11 +70,12 @@ class Runner:
 
     def stop(self, number: int, _frame: object = None) -> None:
         """A signal's handler: passed on to all processes, which save and end; the second time they are killed."""
-        self._signals += 1
-        self.outcome.stopped = number
-        for child in list(self._running.values()):
-            if child is not None and child.poll() is None:
-                child.send_signal(number if self._signals == 1 else signal.SIGKILL)
+        with self._changed:
+            self._signals += 1
+            self.outcome.stopped = number
+            for child in self._running.values():
+                if child is not None and child.poll() is None:
+                    child.send_signal(number if self._signals == 1 else signal.SIGKILL)
 
     # ---- What follows runs in the threads ----
 
@@ -148,9 +149,11 @@ class Runner:
                 env=self.environment, pass_fds=(lock,),
                 start_new_session=True,  # a terminal sends Ctrl-C to the sweep alone, which passes it on
             )  # fmt: skip
-            self._running[job.key] = child
-            if self.outcome.stopped is not None:  # a signal that came while it started
-                child.send_signal(self.outcome.stopped)
+            mark(lock, child.pid)
+            with self._changed:
+                self._running[job.key] = child
+                if self.outcome.stopped is not None:  # a signal that came while it started
+                    child.send_signal(self.outcome.stopped)
             return child.wait()
 
     def _states(self) -> tuple[list[str], list[str]]:

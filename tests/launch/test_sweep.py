@@ -136,6 +136,8 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path, capsys):
         (["--sedes=3"], "--sedes=3"),
         (["--", "--config.stepz=3"], "setting 'stage3', stage3: no such configuration key: stepz"),
         (["--", "--config.rows=0"], "setting 'stage3', stage3: config.rows is 0"),
+        (["--", "--evaluate.seedz=3"], "unrecognized arguments: --seedz=3"),
+        (["--", "--evaluate.seeds=many"], "invalid int value: 'many'"),
         (["--", "--evaluate.out=x"], "of a flag that the sweep does not set itself"),
         (["--", "steps=3"], "overrides like --config.KEY=VALUE"),
         (["--workdir="], "--workdir=DIR is missing"),

@@ -98,19 +98,19 @@ def at(metrics: Mapping, path: str) -> float | None:
 
 def turned(rows: list[dict], column: str) -> list[dict]:
     """Pairs of rows that the paper ranks the other way round: {"better", "worse" (in the paper), "published" (by how
-    much better there), "measured" (by how much here, negative), "seeds" (in how many of them, of how many)}."""
+    much better there), "measured" (by how much here, negative), "seeds" (in how many of them, of how many)}. Seeds that
+    only one of the rows has do not count."""
     known = [row for row in rows if column in row["metrics"] and column in row["published"]]
     found = []
     for a, b in combinations(known, 2):
         better, worse = (a, b) if a["published"][column] >= b["published"][column] else (b, a)
         published = better["published"][column] - worse["published"][column]
-        measured = better["metrics"][column]["mean"] - worse["metrics"][column]["mean"]
-        if published > 0 and measured < 0:
-            ours, theirs = (row["metrics"][column]["values"] for row in (better, worse))
-            both = [seed for seed in ours if seed in theirs]
+        ours, theirs = (row["metrics"][column]["values"] for row in (better, worse))
+        apart = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        if published > 0 and apart and statistics.fmean(apart) < 0:
             found.append({
-                "better": better["name"], "worse": worse["name"], "published": published, "measured": measured,
-                "seeds": [sum(ours[seed] < theirs[seed] for seed in both), len(both)],
+                "better": better["name"], "worse": worse["name"], "published": published,
+                "measured": statistics.fmean(apart), "seeds": [sum(gap < 0 for gap in apart), len(apart)],
             })  # fmt: skip
     return found
 

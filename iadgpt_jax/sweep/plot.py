@@ -28,6 +28,9 @@ def draw(found: Mapping, *files: Path) -> None:
         for at, column in enumerate(columns):
             panel = panels[0][at]
             panel.set_title(column.head)
+            if not any(column.name in row["metrics"] for row in found["rows"]):
+                panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes)
+                panel.set_yticks([])
             for x, row in enumerate(found["rows"]):
                 metric = row["metrics"].get(column.name)
                 if metric is None:

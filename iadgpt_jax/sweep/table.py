@@ -40,17 +40,25 @@ def published_columns(found: Mapping) -> list[Column]:
 
 
 def cells(found: Mapping) -> tuple[list[str], list[list[str]]]:
-    """(heads, rows of cells): marks, a seed count where seeds are missing, measured and published numbers."""
+    """(heads, rows of cells): marks, how many seeds where some are missing, measured and published numbers."""
     theirs = published_columns(found)
-    heads = [*found["heads"], *(column.head for column in columns_of(found)), *(f"paper {one.head}" for one in theirs)]
+    names = (column.head for column in columns_of(found))
+    heads = [*mark_heads(found), *names, *(f"paper {one.head}" for one in theirs)]
     rows = []
     for row in found["rows"]:
-        short = len(row["seeds"]) < len(found["seeds"]) and bool(row["metrics"])
-        mark = f" ({len(row['seeds'])} of {len(found['seeds'])} seeds)" if short else ""
+        seeds = [f"{len(row['seeds'])} of {len(found['seeds'])}"] if incomplete(found) else []
         ours = [measured(row, column) for column in columns_of(found)]
-        ours[-1] += mark
-        rows.append([*row["marks"].values(), *ours, *(published(row, column) for column in theirs)])
+        rows.append([*row["marks"].values(), *seeds, *ours, *(published(row, column) for column in theirs)])
     return heads, rows
+
+
+def mark_heads(found: Mapping) -> list[str]:
+    """The heads of what stands in front of the numbers."""
+    return [*found["heads"], *(["seeds"] if incomplete(found) else [])]
+
+
+def incomplete(found: Mapping) -> bool:
+    return any(len(row["seeds"]) < len(found["seeds"]) for row in found["rows"])
 
 
 def caption(found: Mapping) -> str:
@@ -65,7 +73,7 @@ def render_text(found: Mapping) -> str:
     """Aligned columns under a caption; then notes, where the order of rows is not the paper's, and what failed."""
     heads, rows = cells(found)
     widths = [max(len(line[i]) for line in (heads, *rows)) for i in range(len(heads))]
-    marks = len(found["heads"])
+    marks = len(mark_heads(found))
 
     def set_line(line: Sequence[str]) -> str:
         parts = [word.ljust(width) if i < marks else word.rjust(width)
@@ -130,7 +138,7 @@ def escaped(text: str) -> str:
 def render_latex(found: Mapping) -> str:
     """A table environment; needs the packages booktabs and amssymb."""
     heads, rows = cells(found)
-    marks, ours = len(found["heads"]), len(found["columns"])
+    marks, ours = len(mark_heads(found)), len(found["columns"])
     theirs = len(heads) - marks - ours
     layout = "l" * marks + "r" * (ours + theirs)
     over = f"\\multicolumn{{{marks}}}{{l}}{{}} & \\multicolumn{{{ours}}}{{c}}{{measured}}"

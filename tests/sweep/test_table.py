@@ -77,7 +77,7 @@ def test_a_seed_that_is_missing_is_counted_and_named(made):
     missing = evaluation(made, "long", 1)
     missing.result.unlink()
     text = render_text(results(made, {missing.key: "exit status 1\nTraceback\nValueError: no"}))
-    assert "91.0 ± 1.4 (2 of 3 seeds)" in text
+    assert re.search(r"S2 +seeds +image AUROC", text) and re.search(r"✓ +2 of 3 +91.0 ± 1.4", text)
     said = f"no result: long seed 1, at {missing.key}: exit status 1\n    Traceback\n    ValueError: no"
     assert said in text
     for seed in (0, 2):
@@ -85,7 +85,7 @@ def test_a_seed_that_is_missing_is_counted_and_named(made):
     found = results(made, {})
     row = next(row for row in found["rows"] if row["name"] == "long")
     assert row["seeds"] == [] and row["metrics"] == {}
-    assert re.search(r"✓ +– +92.4", render_text(found))
+    assert re.search(r"✓ +0 of 3 +– +92.4", render_text(found)) and r"& 0 of 3 & -- & 92.4" in render_latex(found)
     assert [one["why"] for one in found["failed"]] == ["not run yet"] * 3
 
 

@@ -312,6 +312,7 @@ def test_only_trained_models_ship_it(tmp_path):
         "trained": (params, config, {"stage": 1}, {}, True),
         "as stock": (params, config, {"stage": 1}, {"stock": True}, False),
         "aligned": (params, dataclasses.replace(config, positions="aligned"), {}, {}, True),
+        "one layer": (params, dataclasses.replace(config, map_layers="last"), {"stage": 1}, {}, True),
         "without taps": (untapped, plain, {"stage": 1}, {}, False),
     }
     for name, (tree, model, info, flags, ships) in cases.items():
@@ -321,7 +322,9 @@ def test_only_trained_models_ship_it(tmp_path):
         told = "trust_remote_code" in (tmp_path / name / "README.md").read_text()
         assert told == ships
         if ships:  # with gates at 0 nothing is carried, and nothing is missing either
-            _, info = IADGPTForConditionalGeneration.from_pretrained(tmp_path / name, output_loading_info=True)
+            twin, info = IADGPTForConditionalGeneration.from_pretrained(tmp_path / name, output_loading_info=True)
             assert not any(info.values())
+            last = config.language.depth - 1
+            assert list(twin.tapped)[-1] == last and len(twin.tapped) == (1 if name == "one layer" else 4)
             assert stock(tmp_path / name)[1] == {}
     assert {path.name for path in SOURCE.glob("*.py")} == {*FILES, "__init__.py"}

@@ -23,7 +23,7 @@ def costs(plan: Plan, reports: Mapping[str, Mapping], rows: Mapping[str, int], c
     for job in plan.jobs.values():
         kinds.setdefault(job.kind, []).append(job)
     lines = []
-    for kind, jobs in kinds.items():
+    for kind, jobs in sorted(kinds.items(), key=lambda item: (not item[1][0].training, item[0])):
         report = reports[kind]
         if not report.get("fits", False) or "roofline" not in report:
             raise InputError(f"{kind} does not fit {report.get('topology')}: choose a larger slice")

@@ -7,9 +7,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from configs.sweeps.common import SECONDS, aurocs, chain, detection
-from iadgpt_jax.sweep.plan import Plan, make_plan
+from iadgpt_jax.sweep.plan import Plan, configuration, make_plan
 from iadgpt_jax.sweep.spec import Setting, Sweep
 from launch.configuration import ROOT, read_config
 from launch.sweep import main, read_sweep, split_words
@@ -95,6 +97,20 @@ def test_positions_and_synthesis_change_what_they_name():
         assert tasks["pair_difference"]["synthetic"] == 1 and tasks["inspect"]["synthetic"] == 1
         assert tasks["inspect"]["synthesizers"] == ["cutpaste", "nsa"]
         assert config_of(synthesis, "photographed", stage)["mixture"]["pair_difference"]["twins"] == 0
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_training_reads_the_configuration_that_a_stage_is_known_by(name, monkeypatch):
+    """From the words of the command, by flags as launch/train.py has them: tuples, expressions, scaled steps."""
+    for job in plan_at(name, steps_scale=0.3, root=f"{ROOT}/").jobs.values():
+        if job.training:
+            words = ["train.py", *(word for word in job.command if word.startswith("--config"))]
+            monkeypatch.setattr("sys.argv", words)
+            values = flags.FlagValues()
+            config = config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
+            values(words)
+            assert configuration(config.value) == job.configuration
+            assert config.value.steps == job.steps
 
 
 def test_the_sweep_of_the_docs_is_one():

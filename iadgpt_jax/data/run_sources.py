@@ -52,16 +52,18 @@ def check_sources(config) -> None:
         raise InputError("config.sources has no source with a weight above 0")
 
 
-def open_sources(config, open_one: Callable[..., Source] = open_source) -> list[RunSource]:
+def open_sources(config) -> list[RunSource]:
     """Those of config.sources with a weight above 0, or else the one of config.source.
 
-    open_one: what opens a path. Raises InputError for what cannot be opened, and for an include or exclude that no
-    category of its source matches.
+    Raises InputError for what cannot be opened, and for an include or exclude that no category of its source matches.
     """
     check_sources(config)
 
     def opened(path: str) -> Source:
-        return open_one(path, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories)
+        return open_source(
+            path, side=config.image_side, seed=config.seed, procedural_categories=config.source_categories,
+            reduced=config.reduced_jpeg,
+        )  # fmt: skip
 
     if not config.sources:
         return [only(opened(config.source), config)]

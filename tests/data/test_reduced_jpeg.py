@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.stage3 import get_config
 from iadgpt_jax.data.images import decode_image, resize_square, upright_size
+from iadgpt_jax.data.run_sources import open_sources
+from iadgpt_jax.data.sources import load
 from iadgpt_jax.data.sources.folder import FolderSource
 from tests.data.photographs import draw_dataset
 
@@ -72,3 +75,17 @@ def test_a_folders_masks_are_those_of_the_whole_photograph(tmp_path):
         assert (one.mask is None) == (other.mask is None)
         if one.mask is not None:
             np.testing.assert_array_equal(one.mask, other.mask)
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+def test_a_run_reads_its_sources_as_the_configuration_says(reduced, tmp_path, monkeypatch):
+    root = draw_dataset(tmp_path / "parts", ("bolt",))
+    config = get_config("tiny")
+    config.sources = {"parts": {"path": str(root)}}
+    config.reduced_jpeg = reduced
+    asked = []
+    decode = load.decode_image
+    monkeypatch.setattr(load, "decode_image", lambda data, name, side=None: asked.append(side) or decode(data, name))
+    (one,) = open_sources(config)
+    one.source[0]
+    assert asked == [config.image_side if reduced else None]

@@ -37,7 +37,7 @@ test-quick: $(DEV) ## the tests that take less than about ten seconds each
 test-all: lint ## lint, then every test
 	$(PYTEST) -m ""
 
-lint: $(DEV) ## ruff, and which room may import which
+lint: $(DEV) ## ruff, and which layer may import which
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo --no-cache
 

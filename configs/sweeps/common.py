@@ -62,9 +62,14 @@ def without_compression() -> dict[str, dict[str, Any]]:
     return {"stage3": {"mixture.inspect.ratios": (1.0,)}}
 
 
-def without_pixel_loss() -> dict[str, dict[str, Any]]:
-    """Maps are read as ever, and nothing trains them. (Stage 1 has none.)"""
-    return later({f"loss.{name}": 0.0 for name in ("focal", "dice_abnormal", "dice_normal", "binary_focal")})
+def without_pixel_loss(size: str) -> dict[str, dict[str, Any]]:
+    """Maps are read as ever, and nothing trains them."""
+    return of_maps(size, {f"loss.{name}": 0.0 for name in ("focal", "dice_abnormal", "dice_normal", "binary_focal")})
+
+
+def of_maps(size: str, changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For the stages that train maps: stage 3, from random weights stage 2, too. The others are left to be shared."""
+    return later(changes) if tiny(size) else {"stage3": changes}
 
 
 def later(changes: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -3,14 +3,14 @@
 Without the pixel loss nothing trains the maps, in any stage. Without several layers a map is the last tapped layer's.
 """
 
-from configs.sweeps.common import NO, YES, aurocs, chain, detection, later, without_pixel_loss
+from configs.sweeps.common import NO, YES, aurocs, chain, detection, of_maps, without_pixel_loss
 from iadgpt_jax.sweep.spec import Setting, Sweep
 
 
 def get_sweep(size: str = "tiny") -> Sweep:
-    one_layer = later({"model.map_layers": "last"})
+    one_layer = of_maps(size, {"model.map_layers": "last"})
     rows = {
-        "neither": ((NO, NO), chain(size, one_layer, without_pixel_loss()), (90.6, 90.5)),
+        "neither": ((NO, NO), chain(size, one_layer, without_pixel_loss(size)), (90.6, 90.5)),
         "pixel_loss": ((NO, YES), chain(size, one_layer), (92.0, 96.7)),
         "both": ((YES, YES), chain(size), (92.2, 97.2)),
     }

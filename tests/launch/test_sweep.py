@@ -84,6 +84,10 @@ def test_pixel_loss_and_layers_are_off_in_every_stage_that_has_them():
         assert config_of(plan, "pixel_loss", stage)["model"]["map_layers"] == "last"
         assert config_of(plan, "pixel_loss", stage)["loss"]["focal"] > 0
     assert config_of(plan, "both", "stage3")["model"]["map_layers"] is None
+    full = plan_at("pixel_loss", "7b")  # whose stage 2 has no maps: all settings share it
+    assert [job.kind for job in full.jobs.values() if job.training].count("stage2") == 1
+    assert config_of(full, "neither", "stage3")["loss"]["focal"] == 0
+    assert config_of(full, "pixel_loss", "stage3")["model"]["map_layers"] == "last"
 
 
 def test_positions_and_synthesis_change_what_they_name():

@@ -7,11 +7,11 @@ size (tools/benchmark.py measures it); `:3b` and `:7b` start from published weig
 1 epochs. What `:7b` does instead suits larger machines. Its rows have 4096 slots and a step has 16 or 32 of them:
 5 to 9 times as many questions, so an epoch is 5 to 9 times fewer updates. The noise of a gradient falls with the root
 of the batch, and AdamW's steps are no longer for a larger one; so its rate is the paper's times the root of how much
-larger the batch is (`rate_for`), on slices too. An update then has the paper's ratio of step to noise; the way that
-weights can go in an epoch is a third to a half of the paper's.
+larger the batch is (`rate_for`), on slices too. An update then has the paper's ratio of step to noise; weights can
+move a third to a half as far in an epoch as in the paper's recipe.
 
-Questions per step hang on how long texts are: metrics.jsonl has questions_per_step, and the epochs of a source of your
-own are as many steps as its questions over those.
+Questions per step depend on how long texts are: metrics.jsonl has questions_per_step, and an epoch of a source of your
+own is its questions over those.
 """
 
 import dataclasses

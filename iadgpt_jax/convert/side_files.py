@@ -102,7 +102,7 @@ def preprocessor_config(config: ModelConfig, bounds: PixelBounds = PUBLISHED) ->
 
 
 def generation_config(config: ModelConfig) -> dict:
-    """Greedy, without the published repetition penalty: an inspector's verdict must not hang on words of its prompt."""
+    """Greedy, without the published repetition penalty: a verdict must not depend on words of the prompt."""
     tokens = config.tokens
     return {
         "bos_token_id": tokens.end_of_text,

@@ -77,7 +77,7 @@ def weights_of_grown(
         each = np.where(
             drawn, np.maximum(questions, 1) / np.maximum(drawn, 1), first * questions.sum() / (drawn * first).sum()
         )
-        # Half of the way, for what one task's instances grow by hangs on what else lies in their rows.
+        # Half of the way, for what one task's instances grow by depends on what else lies in their rows.
         weights = np.asarray(_normalised(np.sqrt(weights * _normalised(shares / each))))
     return Drawn(tuple(weights.tolist()), instances, tally)
 

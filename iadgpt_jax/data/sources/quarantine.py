@@ -1,7 +1,7 @@
 """Records that cannot be decoded, set aside: a broken file among a million must not end a run of days.
 
 Such a record is replaced by another of its kind: same category, verdict and viewpoint, with a mask, captions or
-questions if it has them. Which one hangs on nothing but the source, so every process, every epoch and every restart
+questions if it has them. Which one depends on nothing but the source, so every process, every epoch and every restart
 finds the same; and as the verdict is the same, no answer becomes false.
 """
 

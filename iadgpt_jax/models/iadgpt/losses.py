@@ -37,7 +37,7 @@ def map_scores(maps, valid, space: str):
     "probability": min–max over the batch's valid maps, no gradient through the two extremes. From random weights that
     does not train; two forms lead up to it. "logit": the sigmoid of mean pre-softmax logits. "log_probability": the
     sigmoid of log(p·N + FLOOR), N cells, so that attention p above an even share counts as abnormal; the same quantity
-    as the paper's, on a scale whose gradient neither vanishes near 0 nor hangs on the batch's extremes.
+    as the paper's, on a scale whose gradient neither vanishes near 0 nor depends on the batch's extremes.
     """
     if space == "logit":
         return jax.nn.sigmoid(maps)

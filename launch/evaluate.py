@@ -32,7 +32,7 @@ from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt, prompt_of
 from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
-from iadgpt_jax.evaluate.benchmarks.command import add_benchmark_flags, evaluate_benchmarks
+from iadgpt_jax.evaluate.benchmarks.command import add_benchmark_flags, evaluate_benchmarks, specifications
 from iadgpt_jax.evaluate.evaluation import Asked, Evaluation, directories, plan_evaluation
 from iadgpt_jax.evaluate.measure import IMAGE_SCORES, Options
 from iadgpt_jax.evaluate.raw import RawFolder
@@ -243,12 +243,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="an earlier --out: compute the metrics again from its raw results, without a model")  # fmt: skip
     add_benchmark_flags(parser)
     return parser.parse_args(arguments)
-
-
-def specifications(given: Sequence[str]) -> list[str]:
-    """The datasets of all --dataset flags; a folder whose name has a comma is one."""
-    found = [name for one in given for name in ([one] if Path(one).is_dir() else one.split(",")) if name]
-    return list(dict.fromkeys(found))
 
 
 def numbers(text: str) -> tuple[int, ...]:

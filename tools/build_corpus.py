@@ -143,8 +143,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--categories", type=Path, default=OURS, metavar="FILE", help="what to search for (default: our list)")
     add("--per_category", type=int_from(1), default=250, metavar="N", help="images of each at most (default: 250)")
     add("--engine", choices=ENGINES, default=ENGINES[0])
-    add("--licence", choices=LICENCES, default=LICENCES[0],
-        help="only what the engine takes to be under such a licence")  # fmt: skip
+    licences = " | ".join(LICENCES)
+    add("--licence", choices=LICENCES, default=LICENCES[0], metavar="NAME",
+        help=f"only what the engine takes to be under such a licence: {licences} (default: %(default)s)")  # fmt: skip
 
     add = clean_.add_argument
     add("--exclude", type=Path, action="append", default=[], metavar="DIR",

@@ -32,9 +32,13 @@ def tiny(size: str) -> bool:
     return size == "tiny"
 
 
+OF_STAGE2 = ("pair_difference", "odd_one_out", "irregular_region")
+
+
 def chain(size: str, *changes: Mapping[str, Any], stages: tuple[str, ...] = ALL) -> tuple[Stage, ...]:
     """The stages that a size is trained in, `stages` of the paper's three. changes: value by key, for every stage, or
-    {"stage3": {…}, …} for some; what is for stage 3 is for its finish, too, unless that has a line of its own."""
+    {"stage3": {…}, …} for some; what is for stage 3 is for its finish, too, unless that has a line of its own. Without
+    stage 2, stage 3 replays none of its tasks."""
     names = [*stages, FINISH] if tiny(size) and "stage3" in stages else list(stages)
     found = []
     for name in names:
@@ -43,6 +47,8 @@ def chain(size: str, *changes: Mapping[str, Any], stages: tuple[str, ...] = ALL)
             per_stage = change.keys() <= {*ALL, FINISH}
             own = change.get(name, change.get(name.removesuffix("_finish"), {}))
             values |= own if per_stage else change
+        if name.startswith("stage3") and "stage2" not in stages:
+            values |= {f"mixture.{task}.weight": 0.0 for task in OF_STAGE2}  # nothing to replay
         found.append(Stage(name, values))
     return tuple(found)
 

@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs.sweeps.common import SECONDS, aurocs, chain, detection
+from configs.sweeps.common import OF_STAGE2, SECONDS, aurocs, chain, detection
 from iadgpt_jax.sweep.plan import Plan, configuration, make_plan
 from iadgpt_jax.sweep.spec import Setting, Sweep
 from launch.configuration import ROOT, read_config
@@ -61,6 +61,13 @@ def test_components_switch_what_the_papers_table_switches():
     assert ratios == dict.fromkeys(("stage3", "stages13", "stages123", "layers"), [1.0]) | {"compression": [1.0, 0.2]}
     found = {trial.setting.name: plan.jobs[trial.jobs[-1]].command_flag("ratio") for trial in plan.trials}
     assert set(found.values()) == {"1.0", "0.2"} and found["compression"] == "0.2"
+
+
+@pytest.mark.parametrize("size", ["tiny", "7b"])
+def test_without_stage_2_stage_3_replays_nothing_of_it(size):
+    (stage3, *_) = chain(size, stages=("stage3",))
+    assert all(stage3.changes[f"mixture.{task}.weight"] == 0 for task in OF_STAGE2)
+    assert "mixture.pair_difference.weight" not in chain(size)[-1].changes
 
 
 def test_sweeps_share_one_another_s_stages():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from iadgpt_jax.checkpoint.files import kind_of
@@ -39,6 +40,12 @@ def add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
     add("--at_once", type=int, default=8, metavar="N", help="questions answered together (default: 8)")
 
 
+def specifications(given: Sequence[str]) -> list[str]:
+    """The datasets of all --dataset flags; a folder whose name has a comma is one."""
+    found = [name for one in given for name in ([one] if Path(one).is_dir() else one.split(",")) if name]
+    return list(dict.fromkeys(found))
+
+
 def evaluate_benchmarks(args: argparse.Namespace) -> bool:
     """Evaluate on the benchmark that --dataset names; False, and nothing is done, where it names none.
 
@@ -49,7 +56,7 @@ def evaluate_benchmarks(args: argparse.Namespace) -> bool:
 
         score_again(args.raw_from, _options(args))
         return True
-    datasets = [name for one in args.dataset or () for name in one.split(",") if name]
+    datasets = specifications(args.dataset or ())
     found = {dataset: benchmark_of(dataset) for dataset in datasets}
     if not any(found.values()):
         for flag in ("answers", "judge"):

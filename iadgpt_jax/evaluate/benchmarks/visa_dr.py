@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from iadgpt_jax.data.detection_prompt import DEFECTS
+from iadgpt_jax.data.sources.readers.visa_dr import DETECTION as DETECTION_LIST
 from iadgpt_jax.evaluate.benchmarks.cases import Case, Question, WordedSource, conversations, without_marks
 from iadgpt_jax.evaluate.reasoning import read_answer
 
@@ -34,7 +35,8 @@ def cases(source: WordedSource, categories: Sequence[str]) -> list[Case]:
     found = []
     for index, words in conversations(source, categories):
         record, key = source.records[index], source.keys[index]
-        task = REASONING if record.defective is None else DETECTION
+        # By the list that it is of: an item of the reasoning list may say, too, whether its part is defective.
+        task = DETECTION if f"#{DETECTION_LIST}-" in key else REASONING
         if task == REASONING and record.category in NOT_REASONED:
             continue
         image, category, defective = key.rpartition("#")[0], record.category, record.defective

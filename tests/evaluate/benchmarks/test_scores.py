@@ -123,6 +123,14 @@ def test_detection_is_measured_by_category(folder, tmp_path):
     assert [row["read"] for row in told if row["task"] == "detection"].count(None) == 1
 
 
+def test_a_reasoning_item_that_says_whether_its_part_is_defective_stays_one_of_reasoning(tmp_path):
+    trees.draw_visa_dr(tmp_path / "visa_dr")
+    tasks = [row["task"] for row in rows(tmp_path, "visa_dr")]
+    (path,) = (tmp_path / "visa_dr").rglob("visa_dr.json")
+    path.write_text(json.dumps([item | {"anomaly": True} for item in json.loads(path.read_text())]))
+    assert [row["task"] for row in rows(tmp_path, "visa_dr")] == tasks
+
+
 @pytest.mark.parametrize(
     ("answer", "defective"),
     [

@@ -4,6 +4,10 @@ A step may take its rows in microbatches, one after the other, and sums their gr
 result of all. Losses are normalised over the whole batch, so the split changes them by rounding only. What a loss must
 know of the whole batch for that, it computes first (`Loss.before_parts`).
 
+A step whose loss or gradient is not finite is not applied: the device itself keeps the weights and moments it had, for
+the host learns of it only when later steps are under way (train/guard.py). Only the step's number moves on, and with it
+the data.
+
 Suffixes: B rows.
 """
 
@@ -40,7 +44,8 @@ class Loss(Protocol):
 def make_train_step(
     loss: Loss, optimizer: optax.GradientTransformation, microbatches: int = 1
 ) -> Callable[[TrainState, Rows], tuple[TrainState, dict]]:
-    """(state, rows) -> (state, metrics float32[]). Jit it with the state donated."""
+    """(state, rows) -> (state, metrics float32[]). Jit it with the state donated. metrics["skipped"] is 1 where the step
+    was not applied, else 0; metrics["loss"] is of `loss`."""
 
     def gradients_of(state: TrainState, rows: Rows, whole: Any = None, own: Any = None):
         def of_trained(trained):
@@ -64,9 +69,14 @@ def make_train_step(
         gradients, metrics = accumulated(state, rows) if microbatches > 1 else gradients_of(state, rows)
         updates, moments = optimizer.update(gradients, state.optimizer, state.trained)
         trained = optax.apply_updates(state.trained, updates)
-        metrics |= {"gradient_norm": optax.tree.norm(gradients), "targets": (rows.target_weights > 0).sum()}
+        norm = optax.tree.norm(gradients)
+        finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), (trained, moments), (state.trained, state.optimizer)
+        )
+        metrics |= {"gradient_norm": norm, "targets": (rows.target_weights > 0).sum(), "skipped": ~finite}
         metrics = jax.tree.map(lambda x: x.astype(jnp.float32), metrics)
-        return TrainState(state.step + 1, trained, state.frozen, moments), metrics
+        return TrainState(state.step + 1, kept[0], state.frozen, kept[1]), metrics
 
     return step
 

@@ -85,6 +85,7 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.loader_threads = 1
     c.loader_processes = 0  # that make batches, each with so many threads; 0: threads of the process that trains
     c.reduced_jpeg = True  # read JPEGs much larger than image_side at a fraction of their size (data/images.py)
+    c.max_skipped = 3  # steps one after the other whose loss or gradient is not finite, before training stops
     c.max_quarantined = 0.01  # of all records, how many may be impossible to decode; one always may, unless this is 0
 
     c.optimizer = ml_collections.ConfigDict()

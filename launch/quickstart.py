@@ -125,7 +125,8 @@ def say(line: str) -> None:
 def curves(stage: Path) -> dict[str, list[float]]:
     """The columns of a stage's metrics.jsonl."""
     rows = [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
-    names = [key for key in rows[0] if all(key in row for row in rows)]
+    rows = [row for row in rows if None not in row.values()]  # null: not a finite number
+    names = [key for key in (rows[0] if rows else ()) if all(key in row for row in rows)]
     return {name: [row[name] for row in rows] for name in names}
 
 

@@ -39,6 +39,7 @@ from iadgpt_jax.progress import progress
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.bounds import check_values
 from iadgpt_jax.train.build import build_training
+from iadgpt_jax.train.guard import Guard
 from iadgpt_jax.train.log import TrainLog, describe
 from iadgpt_jax.train.model_options import continued, started, with_options
 from iadgpt_jax.train.optimizer import patterns_without_parameters
@@ -119,6 +120,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         workdir, f"stage {config.stage}", first, config.steps, config.log_every, speed, compiled,
         tasks=batches.tasks, mesh=mesh, shares=shares, is_main_process=is_main_process(),
     )  # fmt: skip
+    guard = Guard(workdir, first, config.max_skipped, batches.records, say, is_main_process())
     stop = StopSignals()
     stream = batches.iterate(first, config.steps, threads=config.loader_threads, processes=config.loader_processes)
     try:
@@ -132,8 +134,11 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
                     step_function = compiled_together(step_function, state, rows)
                 state, metrics = step_function(state, rows)
             profile.after(step + 1, metrics)
+            guard.step(step + 1, metrics)
             log.step(step + 1, metrics, batch.tally, waited)
             last, stopping = step + 1 == config.steps, stop.asked(step + 1)
+            if last or stopping:
+                guard.finish()
             if last or stopping or (step + 1) % config.checkpoint_every == 0:
                 log.flush()  # so that a run killed now has its log up to the checkpoint it goes on from
                 save_state(checkpoints, state, step + 1)
@@ -145,6 +150,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         stream.close()
         profile.close()
         compiled.close()
+        guard.close()
         log.close()
         checkpoints.close()
         stop.restore()

@@ -25,7 +25,7 @@ from iadgpt_jax.data.pack import Packed, pack
 from iadgpt_jax.data.row_shape import RowShape
 from iadgpt_jax.data.run_sources import RunSource
 from iadgpt_jax.data.shorten import encode_to_fit
-from iadgpt_jax.data.sources.quarantine import Quarantine, QuarantineLimit, replaced_in
+from iadgpt_jax.data.sources.quarantine import Quarantine, QuarantineLimit, read_in, replaced_in
 from iadgpt_jax.data.tally import Tally
 from iadgpt_jax.data.tasks.augmentation import Augmentation
 from iadgpt_jax.data.tasks.instance import Instance
@@ -69,7 +69,7 @@ class Batches:
         if rows % processes or instances % processes:
             raise ValueError(f"{rows} rows and {instances} instances a step do not divide by {processes} processes")
         self.group = group or rows // processes
-        groups = rows // self.group
+        self.groups = groups = rows // self.group
         if groups * self.group != rows or groups % processes or instances % groups:
             raise InputError(
                 f"{rows} rows and {instances} instances a step do not divide into groups of {self.group} rows for "
@@ -126,6 +126,14 @@ class Batches:
     def _spares(self, number: int) -> Iterator[Encoded]:
         room = SPARES * self.group
         return (self._encoded(self.spares[index]) for index in spare_indices(number, room))
+
+    def records(self, step: int) -> tuple[str, ...]:
+        """The names of the records that the rows of a step, of all processes, are made of: found by making the rows
+        again."""
+        with read_in() as read:
+            for number in range(step * self.groups, (step + 1) * self.groups):
+                self.packed(number)
+        return tuple(read)
 
     def measure(self, groups: int) -> Tally:
         """What the first `groups` groups of rows hold."""

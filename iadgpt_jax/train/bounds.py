@@ -30,7 +30,7 @@ DECAY = Bound("0 or more, below 1", lambda value: 0 <= value < 1)
 
 BOUNDS = {
     ONE_OR_MORE: """rows instances image_side source_categories microbatches vocab_chunks
-        log_every checkpoint_every keep loader_threads
+        log_every checkpoint_every keep loader_threads max_skipped
         row.slots row.images row.patches row.maps row.keyword_rows row.targets row.mask_side""",
     NOT_NEGATIVE: """questions loader_processes pack.group row.prefix row.verdict_weight profile.steps
         optimizer.rate optimizer.warmup optimizer.weight_decay

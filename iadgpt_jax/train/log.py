@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from iadgpt_jax.data.tally import Tally
+from iadgpt_jax.train.lines import Lines
 from iadgpt_jax.train.speed import Speed
 from iadgpt_jax.train.sums import ProcessSums
 from iadgpt_jax.train.watch import Recompilations, device_memory
@@ -50,10 +51,8 @@ class TrainLog:
         self.sum = ProcessSums(mesh) if self.processes > 1 else lambda numbers, after: np.asarray(numbers)
         self.is_main_process = is_main_process
         if is_main_process:
-            from clu import metric_writers  # imports tensorflow: seconds, so only where training writes
-
-            self.writer = metric_writers.create_default_writer(str(workdir), just_logging=False, asynchronous=True)
-            self.lines = _continued(Path(workdir) / "metrics.jsonl", first)
+            self.board = _TensorBoard(workdir)
+            self.lines = Lines(Path(workdir) / "metrics.jsonl", first, _say)
         self.pending: Due | None = None
         self.own, self.trained = Tally(), Tally()  # in this run: of this process, and of all up to the last line
         self._begin(first)
@@ -117,8 +116,8 @@ class TrainLog:
         step = due.step
         values = {key: float(value) for key, value in jax.device_get(dict(due.metrics)).items()}
         values |= self._measured(due)
-        self.writer.write_scalars(step, values)
-        self.lines.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
+        self.board.write(step, values)
+        self.lines.write({"step": step, **{k: round(v, 6) for k, v in values.items()}})
         pace = (time.monotonic() - self.start) / max(step - self.start_step, 1)
         parts = " ".join(f"{key} {values[key]:.3f}" for key in ("loss", "answer", "focal", "dice") if key in values)
         used = f"{values['mfu']:.1%} MFU" if "mfu" in values else f"{values['model_teraflops_per_second']:.3g} TFLOP/s"
@@ -137,8 +136,43 @@ class TrainLog:
             return
         if self.trained.queries:
             print(f"{self.name} since step {self.first}: {describe(self.trained)}", file=sys.stderr, flush=True)
-        self.writer.close()
+        self.board.close()
         self.lines.close()
+
+
+class _TensorBoard:
+    """clu's writer, in a thread of its own. Where it cannot write it is given up with a line: training goes on."""
+
+    def __init__(self, workdir: str | Path):
+        import tensorflow as tf  # seconds, so only where training writes
+        from clu import asynclib, metric_writers
+
+        self.errors = asynclib.AsyncError, tf.errors.OpError, OSError
+        self.writer = None
+        with self._given_up():
+            self.writer = metric_writers.create_default_writer(str(workdir), just_logging=False, asynchronous=True)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        with self._given_up():
+            if self.writer is not None:
+                self.writer.write_scalars(step, values)
+
+    def close(self) -> None:
+        with self._given_up():
+            if self.writer is not None:
+                self.writer.close()
+
+    @contextlib.contextmanager
+    def _given_up(self) -> Iterator[None]:
+        try:
+            yield
+        except self.errors as error:
+            self.writer = None
+            cause = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            line = next(iter(str(cause).splitlines()), type(cause).__name__)
+            _say(f"warning: nothing more is written for TensorBoard ({line[:200]}): training goes on without it")
 
 
 def describe(tally: Tally) -> str:
@@ -153,13 +187,5 @@ def describe(tally: Tally) -> str:
     )
 
 
-def _continued(path: Path, step: int) -> TextIO:
-    """metrics.jsonl open for more, without lines past the step training goes on from: a run that was killed may have
-    written further than its last checkpoint, or half a line."""
-    written = path.read_text().splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in written if line.endswith("\n") and json.loads(line)["step"] <= step]
-    if kept != written:
-        aside = path.with_suffix(".aside")
-        aside.write_text("".join(kept))
-        aside.replace(path)
-    return open(path, "a", buffering=1)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

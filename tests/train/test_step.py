@@ -67,5 +67,7 @@ def test_a_step_that_is_not_finite_is_not_applied(name, microbatches):
         jax.tree.map(np.testing.assert_array_equal, getattr(after, part), getattr(before, part))
     later, metrics = step(after, GOOD)
     undisturbed, _ = step(before, GOOD)
-    assert metrics["skipped"] == 0.0 and not np.array_equal(later.trained["layer/kernel"], before.trained["layer/kernel"])
+    assert metrics["skipped"] == 0.0 and not np.array_equal(
+        later.trained["layer/kernel"], before.trained["layer/kernel"]
+    )
     jax.tree.map(np.testing.assert_array_equal, later.trained, undisturbed.trained)

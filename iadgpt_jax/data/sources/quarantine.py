@@ -19,6 +19,7 @@ from iadgpt_jax.errors import InputError
 NAMED = 8  # records that an error names before it only counts
 
 _met: ContextVar[dict[str, tuple[str, int]] | None] = ContextVar("met", default=None)
+_read: ContextVar[dict[str, None] | None] = ContextVar("read", default=None)
 
 
 class Quarantine:
@@ -37,6 +38,8 @@ class Quarantine:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
+        if (read := _read.get()) is not None:
+            read[self.key_of(index)] = None
         if index in self._instead:
             return self._replaced(index)
         try:
@@ -113,6 +116,17 @@ def replaced_in() -> Iterator[dict[str, tuple[str, int]]]:
         yield met
     finally:
         _met.reset(token)
+
+
+@contextlib.contextmanager
+def read_in() -> Iterator[dict[str, None]]:
+    """The keys, in order, of all records that are read within the context, in the thread that entered it."""
+    read: dict[str, None] = {}
+    token = _read.set(read)
+    try:
+        yield read
+    finally:
+        _read.reset(token)
 
 
 class QuarantineLimit:

@@ -1,4 +1,5 @@
-"""Several processes, one program: how a process joins the others, how all stop together, and which one logs.
+"""Several processes, one program: how a process joins the others, how all agree, how all stop together, and which one
+logs.
 
 Every host of a cluster runs the same command. `joined` finds out from the environment whether that command is one of
 several, and joins the others: jax.distributed itself recognises TPU pods (GCE and GKE), Slurm and Open MPI; the local
@@ -11,17 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import importlib.util
+import itertools
+import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.platforms import TPU_FILES
@@ -165,6 +173,81 @@ def wait_for_all(what: str) -> None:
     from orbax.checkpoint import multihost
 
     multihost.get_barrier_sync_fn()(key=what, timeout_ms=1000 * LONGEST_WAIT)
+
+
+def decided(decide: Callable[[], Any]) -> Any:
+    """What process 0 decides, on every process: so none acts on what it alone sees. It must be JSON's.
+
+    Raises:
+      InputError: on every process, where `decide` raises it on process 0.
+    """
+    if not jax.distributed.is_initialized():
+        return decide()
+    told = {}
+    if is_main_process():
+        try:
+            told = {"value": decide()}
+        except InputError as error:
+            told = {"error": str(error)}
+    told = gathered(told)[0]
+    if "error" in told:
+        raise InputError(told["error"])
+    return told["value"]
+
+
+def check_agreement(facts: Mapping[str, Any]) -> None:
+    """Every process calls it with what must be the same on all (JSON values by name).
+
+    Raises:
+      InputError: on every process, the same line, where one has something else than process 0.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    everyone = gathered({"host": socket.gethostname(), "facts": facts})
+    first = everyone[0]["facts"]
+    told = []
+    for process, one in enumerate(everyone):
+        theirs = one["facts"]
+        other = [key for key in dict.fromkeys([*first, *theirs]) if first.get(key) != theirs.get(key)]
+        if other:
+            values = ", ".join(f"{key} {theirs.get(key)!s:.40} (there {first.get(key)!s:.40})" for key in other[:3])
+            more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+            told.append(f"process {process} on {one['host']} has {values}{more}")
+    if told:
+        others = f"; so have {len(told) - 1} others" if len(told) > 1 else ""
+        raise InputError(
+            f"processes disagree with process 0 on {everyone[0]['host']}: {told[0]}{others}; start the same command "
+            "with the same code and the same shared folders on every host"
+        )
+
+
+_rounds = itertools.count()
+
+
+def gathered(value: Any) -> list:
+    """The JSON value of every process, by its number, on every process; each waits for the slowest."""
+    from jax.experimental.multihost_utils import process_allgather
+    from orbax.checkpoint import multihost
+
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    multihost.get_barrier_sync_fn()(key=f"gathered{next(_rounds)}", timeout_ms=1000 * START_TIMEOUT)
+    sizes = np.asarray(process_allgather(np.int32(len(data)))).reshape(-1)
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: len(data)] = data
+    rows = np.asarray(process_allgather(padded)).reshape(len(sizes), -1)
+    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+def code_version(*more: Path) -> str:
+    """A digest of this package's source, of the files `more`, and of the libraries whose version changes results."""
+    package = Path(__file__).parent
+    found = hashlib.sha256()
+    for path in [*sorted(package.rglob("*.py")), *more]:
+        found.update(f"{path.relative_to(package) if path.is_relative_to(package) else path.name}\0".encode())
+        found.update(path.read_bytes())
+    for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy"):
+        found.update(f"{name} {metadata.version(name)}\0".encode())
+    return found.hexdigest()[:16]
 
 
 def compiled_together(function, *arguments):

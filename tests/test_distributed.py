@@ -5,7 +5,14 @@ from __future__ import annotations
 import jax
 import pytest
 
-from iadgpt_jax.distributed import cluster_of, gpus_of_single_task, process_from_variables
+from iadgpt_jax.distributed import (
+    check_agreement,
+    cluster_of,
+    code_version,
+    decided,
+    gpus_of_single_task,
+    process_from_variables,
+)
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share, rows_sharding
 
@@ -96,3 +103,45 @@ def test_rows_that_cannot_be_shared_are_input_errors():
 def test_alone_a_process_brings_everything():
     for mesh in ((8, 1, 1), (2, 2, 2), (1, 1, 8)):
         assert row_share(rows_sharding(make_mesh(*mesh), ShardingRules()), 8) == (0, 1)
+
+
+def test_alone_a_process_decides_and_agrees():
+    assert decided(lambda: {"step": 5}) == {"step": 5}
+    check_agreement({"seed": 0})
+    with pytest.raises(InputError, match="no room"):
+        decided(lambda: (_ for _ in ()).throw(InputError("no room")))
+
+
+@pytest.fixture
+def of_three(monkeypatch):
+    """As process 0 of three; the others have `theirs` to say."""
+
+    def become(*theirs):
+        monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr("iadgpt_jax.distributed.gathered", lambda mine: [mine, *theirs])
+
+    return become
+
+
+def test_processes_that_disagree_are_named_with_what_they_have(of_three):
+    same, other = ({"host": "b", "facts": {"seed": 0, "code": "ab"}}, {"host": "c", "facts": {"seed": 1, "code": "ab"}})
+    of_three(same, same)
+    check_agreement({"seed": 0, "code": "ab"})
+    of_three(same, other)
+    with pytest.raises(InputError, match=r"process 2 on c has seed 1 \(there 0\); start the same command"):
+        check_agreement({"seed": 0, "code": "ab"})
+
+
+def test_a_fault_on_process_0_is_everyones(of_three):
+    of_three({}, {})
+    assert decided(lambda: [5]) == [5]
+    with pytest.raises(InputError, match="in use"):
+        decided(lambda: (_ for _ in ()).throw(InputError("in use")))
+
+
+def test_the_code_has_a_version(tmp_path):
+    (tmp_path / "more.py").write_text("a = 1")
+    before = code_version(tmp_path / "more.py")
+    assert before == code_version(tmp_path / "more.py") and len(before) == 16
+    (tmp_path / "more.py").write_text("a = 2")
+    assert before != code_version(tmp_path / "more.py")

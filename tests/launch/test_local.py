@@ -155,6 +155,31 @@ def test_a_killed_process_ends_the_job_by_name_and_a_restart_goes_on(in_two, sta
         assert lines[0][name] == undisturbed[0][name]
 
 
+AGREE = """
+import jax
+from iadgpt_jax.distributed import check_agreement, decided, joined
+from iadgpt_jax.errors import clear_errors
+
+with clear_errors(), joined():
+    mine = jax.process_index()
+    assert decided(lambda: ["step", mine]) == ["step", 0], "process 0 decides"
+    check_agreement({"seed": 0, "code": "ab"})
+    check_agreement({"seed": mine, "name": "é" * (mine + 1)})
+"""
+
+
+def test_processes_that_disagree_end_with_the_same_line(tmp_path):
+    """Whatever the lengths of what they have; one that agrees with process 0 does not go on alone."""
+    script = tmp_path / "agree.py"
+    script.write_text(AGREE)
+    status, said = ended(begin(2, 1, [script], tmp_path))
+    assert status == 2, said
+    line = (
+        r"error: processes disagree with process 0 on \S+: process 1 on \S+ has seed 1 \(there 0\), name éé \(there é\)"
+    )
+    assert re.search(f"^{line}", said, re.MULTILINE)
+
+
 QUICK = """
 import os, pathlib, sys, time
 mine, here = os.environ["JAX_PROCESS_ID"], pathlib.Path(__file__).parent

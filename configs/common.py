@@ -123,7 +123,9 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.log_parameters = ml_collections.ConfigDict({"gate": "fusion/gates$"})
     c.profile = ml_collections.ConfigDict({"first": 10, "steps": 0})  # steps to trace for XProf, into the workdir
     c.checkpoint_every = 500
+    c.checkpoint_minutes = 0.0 if small else 30.0  # save that often as well; 0: by steps alone
     c.keep = 2
+    c.resume_anyway = False  # go on with a configuration or data that mean something else than what the workdir has
     return c
 
 

@@ -17,6 +17,10 @@ import platform
 import time
 from importlib import import_module, metadata
 
+import ml_collections
+
+from iadgpt_jax.checkpoint.files import finished_steps
+from iadgpt_jax.checkpoint.lock import locked
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
@@ -40,13 +44,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 @clear_errors()
 def main() -> None:
     args = parse()
+    with locked(args.workdir):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
     start = time.monotonic()
     workdir = Path(args.workdir)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make {workdir} ({error.strerror}): choose another --workdir") from error
     say(f"quickstart in {workdir}, seed {args.seed}")
+    configs = configs_of(workdir, args.seed, args.steps_scale)
+    own(workdir, configs)
 
     # ---- Products to train on, and held-out products ----
     from iadgpt_jax.progress import Meter, progress
@@ -60,13 +67,9 @@ def main() -> None:
     from launch.train import quiet, train
 
     quiet()
-    previous = ""
-    for name in STAGES:
-        config = import_module(f"configs.{name}").get_config("tiny")
-        config.seed, config.init_from = args.seed, previous
-        config.steps = max(2, round(config.steps * args.steps_scale))
-        previous = str(workdir / name)
-        train(config, previous, source)
+    for name, config in configs.items():
+        train(config, str(workdir / name), source)
+    previous = str(workdir / STAGES[-1])
     trained = time.monotonic() - start
 
     # ---- Evaluation, with controls and generated answers ----
@@ -116,6 +119,44 @@ def main() -> None:
     print(render_table(summary_rows(results)))
     print(f"answers: {json.dumps(answers.grades)}")
     print(f"{results['wall_seconds']:.0f} s. Look at {workdir / 'report.html'}; numbers: {workdir / 'results.json'}")
+
+
+def configs_of(workdir: Path, seed: int, scale: float) -> dict[str, ml_collections.ConfigDict]:
+    """The configuration of each stage, which starts from the one before."""
+    configs, previous = {}, ""
+    for name in STAGES:
+        config = import_module(f"configs.{name}").get_config("tiny")
+        config.seed, config.init_from = seed, previous
+        config.steps = max(2, round(config.steps * scale))
+        configs[name], previous = config, str(workdir / name)
+    return configs
+
+
+def own(workdir: Path, configs: dict[str, ml_collections.ConfigDict]) -> None:
+    """Say whose run lies in the workdir. Raises InputError where it is of another seed or length: it would be taken for
+    this one's."""
+    from iadgpt_jax.checkpoint.workdir import read_model_files
+
+    found = []
+    for name, config in configs.items():
+        steps = finished_steps(workdir / name)
+        if not steps:
+            continue
+        there = read_model_files(workdir / name)[2].get("config", {})
+        if (seed := there.get("seed", config.seed)) != config.seed:
+            raise InputError(
+                f"{workdir} holds a run of seed {seed}, not {config.seed}: pass --seed={seed} to go on with it, or "
+                "another --workdir"
+            )
+        if (length := there.get("steps", config.steps)) != config.steps:
+            raise InputError(
+                f"{workdir} holds a run of another length: {name} has {length} steps there, not {config.steps}: pass "
+                "the --steps_scale it was begun with, or another --workdir"
+            )
+        config.init_from = there.get("init_from", config.init_from)  # not read again; the folder may have been moved
+        found.append(f"{name} at step {steps[-1]} of {config.steps}")
+    if found:
+        say(f"{workdir} holds a run of seed {config.seed}: {', '.join(found)}; going on")
 
 
 def say(line: str) -> None:

@@ -13,16 +13,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import contextlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import jax
 import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
+from iadgpt_jax.checkpoint.lock import Lock
 from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files, write_model_files
 from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.ancestry import INFO_KEY, training_entry, with_entries
@@ -32,37 +35,64 @@ from iadgpt_jax.data.loader import open_batches, put
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.run_sources import check_sources, only, open_sources, without_evaluation_data
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.distributed import StopSignals, compiled_together, is_main_process, joined
+from iadgpt_jax.distributed import (
+    StopSignals,
+    check_agreement,
+    code_version,
+    compiled_together,
+    decided,
+    is_main_process,
+    joined,
+)
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import entry, model_of, preset
 from iadgpt_jax.progress import progress
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.bounds import check_values
 from iadgpt_jax.train.build import build_training
+from iadgpt_jax.train.changes import changes, check_changes, check_data, flat, shown
 from iadgpt_jax.train.guard import Guard
 from iadgpt_jax.train.log import TrainLog, describe
 from iadgpt_jax.train.model_options import continued, started, with_options
 from iadgpt_jax.train.optimizer import patterns_without_parameters
 from iadgpt_jax.train.profile import Profile
-from iadgpt_jax.train.resume import restore_state, save_state
+from iadgpt_jax.train.resume import restore_state
+from iadgpt_jax.train.saving import Saver, SaveTimes
 from iadgpt_jax.train.speed import Speed
+from iadgpt_jax.train.sums import ProcessSums
 from iadgpt_jax.train.watch import Recompilations
 
 
 def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
-    """Run the stage that `config` describes, or go on with it. `source`: an open source instead of those it names."""
-    # ---- Check the configuration and where the data comes from before anything expensive ----
+    """Train the stage that `config` describes, or go on with it. `source`: an open source instead of those it names.
+
+    Raises:
+      InputError: wrong input, in whatever form; too many steps whose numbers are not finite; a full disk.
+    """
+    check_agreement({**flat(json_config(config)), "code": code_version(Path(__file__))})
     check(config)
     make_workdir(workdir)
+    with in_workdir(workdir) as lock:
+        run(config, workdir, lock, source)
+
+
+def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> None:
+    """`train`, in a workdir that no other run works in."""
+    # ---- What the workdir holds, and where the data comes from, before anything expensive ----
+    newest = decided(lambda: finished_steps(workdir)[-1:])
+    check_agreement({"step in --workdir": [step for step in newest if step in finished_steps(workdir)]})
+    going_on, params, stored = bool(newest), None, {}
+    if going_on:
+        model_config, tokenizer, stored = read_model_files(workdir)
+        if not config.resume_anyway:
+            check_changes(workdir, newest[0], stored.get("config", {}), json_config(config))
     sources = [only(source, config)] if source else open_sources(config)
     sources = without_evaluation_data(sources, config.leakage, warn, hashing)
     mesh = make_mesh(**config.mesh)
     rules = ShardingRules()
 
     # ---- Model: from the workdir if it has one, else from config.init_from, else random ----
-    going_on, params, stored = bool(finished_steps(workdir)), None, {}
     if going_on:
-        model_config, tokenizer, stored = read_model_files(workdir)
         model_config = continued(model_config, config.model, workdir)
     elif config.init_from:
         loaded = load_model(config.init_from, mesh, rules, dtype="float32")
@@ -72,7 +102,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     else:
         model_config = with_options(preset(config.size, config.architecture), config.model)
         tokenizer = tiny_tokenizer()
-    chosen = config.detection_prompt and not going_on
+    chosen = config.detection_prompt and (config.resume_anyway or not going_on)
     prompt = named_prompt(config.detection_prompt) if chosen else prompt_of(stored)
     training = build_training(config, model_config, mesh, rules, params)
     if without := patterns_without_parameters(config, training.state.trained | training.state.frozen):
@@ -97,16 +127,21 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     trained_on = with_entries(
         stored, [training_entry(config.stage, one.source, one.categories, hashing) for one in sources]
     )
+    info = {"stage": config.stage, "image_side": config.image_side, "detection_prompt": prompt.to_dict(),
+            "image_pixels": list(pixel_bounds_of(stored)), "config": json_config(config),
+            INFO_KEY: trained_on, **model_of(model_config).record(config)}  # fmt: skip
     if going_on:
-        if is_main_process() and trained_on != stored.get(INFO_KEY):  # other data from here on
-            write_model_files(workdir, model_config, tokenizer, stored | {INFO_KEY: trained_on})
-        state, first = restore_state(checkpoints, training.state, config.frozen)
+        if not config.resume_anyway:
+            check_data(workdir, stored.get(INFO_KEY, ()), trained_on)
+        info = stored | info
+        if changed := changes(stored.get("config", {}), info["config"]):
+            warn(f"from step {newest[0]} on with another configuration: {shown(changed)}")
+            info["changed"] = [*stored.get("changed", ()), {"step": newest[0], "config": changed}]
+        if is_main_process() and info != stored:
+            write_model_files(workdir, model_config, tokenizer, info)
+        state, first = restore_state(checkpoints, training.state, config.frozen, newest[0])
         say(f"going on from step {first} of {workdir}")
     else:
-        info = {"stage": config.stage, "image_side": config.image_side, "detection_prompt": prompt.to_dict(),
-                "image_pixels": list(pixel_bounds_of(stored)), "config": json_config(config),
-                INFO_KEY: trained_on}  # fmt: skip
-        info |= model_of(model_config).record(config)
         if is_main_process():
             write_model_files(workdir, model_config, tokenizer, info)
         state = training.fresh(params)
@@ -120,6 +155,8 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         workdir, f"stage {config.stage}", first, config.steps, config.log_every, speed, compiled,
         tasks=batches.tasks, mesh=mesh, shares=shares, is_main_process=is_main_process(),
     )  # fmt: skip
+    several = ProcessSums(mesh) if jax.process_count() > 1 else None
+    saver, times = Saver(checkpoints, workdir, say), SaveTimes(config.checkpoint_minutes, several)
     guard = Guard(workdir, first, config.max_skipped, batches.records, say, is_main_process())
     stop = StopSignals()
     stream = batches.iterate(first, config.steps, threads=config.loader_threads, processes=config.loader_processes)
@@ -137,13 +174,18 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
             guard.step(step + 1, metrics)
             log.step(step + 1, metrics, batch.tally, waited)
             last, stopping = step + 1 == config.steps, stop.asked(step + 1)
+            late = times.due(metrics["loss"])
             if last or stopping:
                 guard.finish()
-            if last or stopping or (step + 1) % config.checkpoint_every == 0:
+            if last or stopping or late or (step + 1) % config.checkpoint_every == 0:
                 log.flush()  # so that a run killed now has its log up to the checkpoint it goes on from
-                save_state(checkpoints, state, step + 1)
+                if is_main_process():
+                    lock.check()
+                saver.save(state, step + 1)
+                times.saved()
+            if last or stopping:
+                saver.finish()
             if stopping and not last:
-                checkpoints.close()
                 say(f"stopped after step {step + 1}; the same command goes on from there")
                 raise SystemExit(stop.exit_status)
     finally:
@@ -152,7 +194,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
         compiled.close()
         guard.close()
         log.close()
-        checkpoints.close()
+        saver.close()
         stop.restore()
 
 
@@ -182,6 +224,18 @@ def check(config: ml_collections.ConfigDict) -> None:
     check_values(config)
     if config.steps < 1:
         raise InputError(f"config.steps is {config.steps}: there is nothing to train")
+
+
+@contextlib.contextmanager
+def in_workdir(workdir: str) -> Iterator[Lock]:
+    """The lock of a workdir, which the main process holds, and checks, for all."""
+    lock = Lock(workdir, say)
+    decided(lock.take)
+    try:
+        yield lock
+    finally:
+        if is_main_process():
+            lock.release()
 
 
 def make_workdir(workdir: str) -> None:
@@ -214,7 +268,7 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow only writes logs here; with oneDNN it would print a notice.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)  # what Orbax logs as an error it raises as well
 
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)

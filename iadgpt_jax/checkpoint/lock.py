@@ -1,4 +1,4 @@
-"""One process at a time works in a folder: a LOCK file, on any file system that hosts share, which no crash leaves shut.
+"""One process at a time works in a folder: a LOCK file, on any file system that hosts share, that no crash leaves shut.
 
 The file says who holds it: host, process, when that process started, and a random token. A thread touches it every few
 seconds. A lock is stale where its process is gone (seen on the same host), or where nobody has touched it for STALE

@@ -26,12 +26,20 @@ TRAINING, DATA = "training", "data"
 
 
 def write_model_files(workdir: str | Path, config: ModelConfig, tokenizer: Tokenizer, info: dict) -> None:
-    """model.json and the tokenizer, each written aside and renamed."""
+    """model.json and the tokenizer, each written aside and renamed.
+
+    Raises:
+      InputError: they cannot be written there.
+    """
     workdir = Path(workdir)
-    tokenizer.save(workdir / TOKENIZER)
     aside = workdir / f".{MODEL_FILE}.{os.getpid()}"
-    aside.write_text(json.dumps({"model": config_to_dict(config), "info": info}, indent=2, sort_keys=True))
-    aside.replace(workdir / MODEL_FILE)
+    try:
+        tokenizer.save(workdir / TOKENIZER)
+        aside.write_text(json.dumps({"model": config_to_dict(config), "info": info}, indent=2, sort_keys=True))
+        aside.replace(workdir / MODEL_FILE)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(f"{workdir} cannot be written ({error.strerror}): make room, or choose another") from error
 
 
 def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]:
@@ -72,6 +80,14 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
+    def wait(self) -> None:
+        """For what is being saved. Raises what its writing failed with."""
+        self._manager.wait_until_finished()
+
+    def look_again(self) -> None:
+        """Which steps there are, after a save that failed."""
+        self._manager.reload()
+
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
@@ -85,14 +101,15 @@ class Checkpoints:
             items |= {TRAINING: ocp.args.StandardSave(training), DATA: ocp.args.JsonSave({"next_step": data})}
         self._manager.save(step, args=ocp.args.Composite(**items))
 
-    def restore(self, params: Any, training: Any) -> tuple[Any, Any, int]:
-        """(parameters, training tree, data integer) of the latest step, onto the shardings of the two trees of
-        ShapeDtypeStructs."""
+    def restore(self, params: Any, training: Any, step: int | None = None) -> tuple[Any, Any, int]:
+        """(parameters, training tree, data integer) of a step, by default the latest, onto the shardings of the two
+        trees of ShapeDtypeStructs."""
         items = {
             PARAMS: ocp.args.StandardRestore(params), TRAINING: ocp.args.StandardRestore(training),
             DATA: ocp.args.JsonRestore(),
         }  # fmt: skip
-        restored = self._manager.restore(self.latest(), args=ocp.args.Composite(**items))
+        step = self.latest() if step is None else step
+        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         return restored[PARAMS], restored[TRAINING], restored[DATA]["next_step"]
 
     def restore_params(self, step: int, params: Any) -> Any:

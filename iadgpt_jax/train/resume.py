@@ -12,9 +12,12 @@ def save_state(checkpoints: Checkpoints, state: TrainState, data: int) -> None:
     checkpoints.save(int(state.step), state.params, _training(state), data)
 
 
-def restore_state(checkpoints: Checkpoints, abstract: TrainState, frozen: str) -> tuple[TrainState, int]:
-    """The latest state onto the shardings of `abstract` (ShapeDtypeStructs), and its data integer."""
-    params, training, data = checkpoints.restore(abstract.params, _training(abstract))
+def restore_state(
+    checkpoints: Checkpoints, abstract: TrainState, frozen: str, step: int | None = None
+) -> tuple[TrainState, int]:
+    """The state of a step, by default the latest, onto the shardings of `abstract` (ShapeDtypeStructs), and its data
+    integer."""
+    params, training, data = checkpoints.restore(abstract.params, _training(abstract), step)
     trained, kept = split_params(params, frozen)
     return TrainState(training["step"], trained, kept, training["optimizer"]), data
 

@@ -44,8 +44,8 @@ class Loss(Protocol):
 def make_train_step(
     loss: Loss, optimizer: optax.GradientTransformation, microbatches: int = 1
 ) -> Callable[[TrainState, Rows], tuple[TrainState, dict]]:
-    """(state, rows) -> (state, metrics float32[]). Jit it with the state donated. metrics["skipped"] is 1 where the step
-    was not applied, else 0; metrics["loss"] is of `loss`."""
+    """(state, rows) -> (state, metrics float32[]). Jit it with the state donated. metrics["skipped"] is 1 where the
+    step was not applied, else 0."""
 
     def gradients_of(state: TrainState, rows: Rows, whole: Any = None, own: Any = None):
         def of_trained(trained):

@@ -5,9 +5,12 @@ A small model, in this process.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import json
+import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,9 +19,13 @@ import pytest
 import launch.train
 from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
+from iadgpt_jax.checkpoint.lock import FILE, locked
 from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.train.changes import changes
+from launch.quickstart import configs_of as quickstart_configs
+from launch.quickstart import own
 from launch.train import train
 from tests.small_iadgpt import lively_params, small_config
 
@@ -65,3 +72,65 @@ def test_numbers_that_are_not_finite_stop_a_run_and_spare_its_checkpoints(start,
     assert finished_steps(tmp_path), "what was saved before stays"
     params = load_model(tmp_path).params
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(params))
+
+
+@pytest.fixture
+def begun(start, tmp_path):
+    """A workdir with a step of a run of seed 0, to refuse: refusing reads no weights."""
+    info = {"config": launch.train.json_config(configured(start))}
+    save_model(tmp_path / "run", lively_params(small_config()), small_config(), tiny_tokenizer(), info)
+    return tmp_path / "run"
+
+
+def test_another_configuration_is_refused_with_the_difference(begun, start):
+    before = (begun / "model.json").read_text()
+    with pytest.raises(InputError, match=r"optimizer.rate 0.004 -> 0.1, seed 0 -> 1; .*--config.resume_anyway=True"):
+        train(configured(start, **{"seed": 1, "optimizer.rate": 0.1}), str(begun))
+    assert (begun / "model.json").read_text() == before and not (begun / FILE).exists()
+
+
+def test_a_second_run_in_a_workdir_is_refused_and_a_dead_ones_lock_taken_over(begun, start, capsys):
+    other = configured(start, seed=1)  # refused as well, which shows that the lock was got
+    with locked(begun):
+        with pytest.raises(InputError, match=rf"{begun} is in use by process {os.getpid()} on "):
+            train(other, str(begun))
+        left = (begun / FILE).read_text()
+    (begun / FILE).write_text(json.dumps(json.loads(left) | {"started": "1"}))
+    with pytest.raises(InputError, match="seed 0 -> 1"):
+        train(other, str(begun))
+    assert "taken over" in capsys.readouterr().err and not (begun / FILE).exists()
+
+
+def test_a_workdir_that_takes_no_file_is_one_line(start, tmp_path, monkeypatch):
+    def refuse(path, flags, *rest, **more):
+        if Path(path).name == FILE:
+            raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
+        return os_open(path, flags, *rest, **more)
+
+    os_open = os.open
+    monkeypatch.setattr(os, "open", refuse)  # tests may run as root, who can write anywhere
+    with pytest.raises(InputError, match=r"LOCK cannot be written \(Read-only file system\)"):
+        train(configured(start), str(tmp_path))
+
+
+def test_quickstart_tells_whose_run_lies_in_its_workdir_and_refuses_another_seed(tmp_path, capsys):
+    info = {"config": launch.train.json_config(quickstart_configs(tmp_path, seed=0, scale=0.1)["stage1"])}
+    save_model(tmp_path / "stage1", lively_params(small_config()), small_config(), tiny_tokenizer(), info)
+    own(tmp_path, quickstart_configs(tmp_path, seed=0, scale=0.1))
+    assert "holds a run of seed 0: stage1 at step 0 of " in capsys.readouterr().err
+    with pytest.raises(
+        InputError, match=rf"{tmp_path} holds a run of seed 0, not 3: pass --seed=0 .*--workdir"
+    ):
+        own(tmp_path, quickstart_configs(tmp_path, seed=3, scale=0.1))
+    with pytest.raises(InputError, match=r"stage1 has \d+ steps there, not \d+: pass the --steps_scale"):
+        own(tmp_path, quickstart_configs(tmp_path, seed=0, scale=0.2))
+    own(tmp_path / "new", quickstart_configs(tmp_path / "new", seed=3, scale=0.1))
+
+
+def test_a_quickstart_that_was_moved_goes_on(tmp_path):
+    """What a stage was started from is not read again."""
+    info = {"config": launch.train.json_config(quickstart_configs(tmp_path / "old", 0, 0.1)["stage2"])}
+    save_model(tmp_path / "new/stage2", lively_params(small_config()), small_config(), tiny_tokenizer(), info)
+    configs = quickstart_configs(tmp_path / "new", 0, 0.1)
+    own(tmp_path / "new", configs)
+    assert changes(info["config"], launch.train.json_config(configs["stage2"])) == {}

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -50,7 +51,7 @@ def start(tmp_path_factory):
     return directory
 
 
-def begin(workdir, start) -> subprocess.Popen:
+def begin(workdir, start, *words: str) -> subprocess.Popen:
     """A training process on two devices that split every parameter. Compiled once, for all processes."""
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
@@ -60,7 +61,7 @@ def begin(workdir, start) -> subprocess.Popen:
     overrides = [f"--config.{key}={value}" for key, value in {**RUN, "init_from": start}.items()]
     script, config = ROOT / "launch/train.py", ROOT / "configs/stage3.py:tiny"
     return subprocess.Popen(
-        [sys.executable, str(script), f"--config={config}", f"--workdir={workdir}", *overrides],
+        [sys.executable, str(script), f"--config={config}", f"--workdir={workdir}", *overrides, *words],
         env=environment, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -158,7 +159,8 @@ def test_a_finished_run_started_again_changes_nothing_and_needs_no_start_weights
     before, lines = saved(undisturbed, STEPS), logged(undisturbed)
     gone = tmp_path / "gone"
     gone.mkdir()
-    assert f"going on from step {STEPS}" in finish(begin(undisturbed, gone))
+    said = finish(begin(undisturbed, gone, "--config.resume_anyway=True"))  # for it is another start
+    assert f"going on from step {STEPS}" in said and "init_from" in said
     jax.tree.map(np.testing.assert_array_equal, saved(undisturbed, STEPS), before)
     assert logged(undisturbed) == lines
 
@@ -262,7 +264,11 @@ def test_training_starts_from_a_hugging_face_directory_as_from_a_workdir(tmp_pat
     export_hf(params, model_config, *files, dtype="bfloat16", info={INFO_KEY: [before]})
 
     def idle_step(*_):
-        return lambda state, rows: (state._replace(step=state.step + 1), {"loss": rows.target_weights.sum()})
+        def step(state, rows):
+            numbers = {"loss": rows.target_weights.sum(), "gradient_norm": jnp.float32(1), "skipped": jnp.float32(0)}
+            return state._replace(step=state.step + 1), numbers
+
+        return step
 
     monkeypatch.setattr("iadgpt_jax.train.build.make_train_step", idle_step)
     config = importlib.import_module("configs.stage3").get_config("tiny")
@@ -275,5 +281,8 @@ def test_training_starts_from_a_hugging_face_directory_as_from_a_workdir(tmp_pat
     assert ancestry[1]["source"] == "procedural_train" and ancestry[1]["records"] == 6 * 16
     jax.tree.map(lambda got, sent: np.testing.assert_array_equal(got, sent.astype(np.float32)), model.params, params)
     config.source_categories = 7
+    with pytest.raises(InputError, match="another configuration: source_categories 6 -> 7; "):
+        train(config, str(tmp_path / "run"))
+    config.resume_anyway = True
     train(config, str(tmp_path / "run"))  # goes on, with other data
     assert [entry["records"] for entry in read_model_files(tmp_path / "run")[2][INFO_KEY]] == [9, 6 * 16, 7 * 16]

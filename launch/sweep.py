@@ -82,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plan_of(args: argparse.Namespace, sweep: Sweep, size: str, workdir: Path, words: Sequence[str], root: str) -> Plan:
     """The plan that the flags and the words after -- ask for. Raises InputError for anything that could not run."""
+    from iadgpt_jax.train.bounds import check_configuration  # these two import JAX
     from launch.evaluate import parse as parse_evaluation
-    from launch.train import check
 
     if args.seeds < 1:
         raise InputError(f"--seeds={args.seeds}: at least one seed is needed")
@@ -93,7 +93,8 @@ def plan_of(args: argparse.Namespace, sweep: Sweep, size: str, workdir: Path, wo
     datasets = {name: value for name in ("detection", "reasoning") if (value := getattr(args, name))}
     plan = make_plan(
         sweep, workdir, size=size, seeds=range(args.seeds), configure=read_config, only=names(args.only),
-        steps_scale=args.steps_scale, overrides=overrides, datasets=datasets, flags=flags, root=root, check=check,
+        steps_scale=args.steps_scale, overrides=overrides, datasets=datasets, flags=flags, root=root,
+        check=check_configuration,
     )  # fmt: skip
     for job in plan.jobs.values():
         if not job.training:

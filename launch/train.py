@@ -33,7 +33,7 @@ from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import open_batches, put
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
-from iadgpt_jax.data.run_sources import check_sources, only, open_sources, without_evaluation_data
+from iadgpt_jax.data.run_sources import only, open_sources, without_evaluation_data
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import (
     StopSignals,
@@ -45,10 +45,10 @@ from iadgpt_jax.distributed import (
     joined,
 )
 from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.models.registry import entry, model_of, preset
+from iadgpt_jax.models.registry import model_of, preset
 from iadgpt_jax.progress import progress
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
-from iadgpt_jax.train.bounds import check_values
+from iadgpt_jax.train.bounds import check_configuration
 from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.changes import changes, check_changes, check_data, flat, shown
 from iadgpt_jax.train.guard import Guard
@@ -70,7 +70,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
       InputError: wrong input, in whatever form; too many steps whose numbers are not finite; a full disk.
     """
     check_agreement({**flat(json_config(config)), "code": code_version(Path(__file__))})
-    check(config)
+    check_configuration(config)
     make_workdir(workdir)
     with in_workdir(workdir) as lock:
         run(config, workdir, lock, source)
@@ -196,34 +196,6 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
         log.close()
         saver.close()
         stop.restore()
-
-
-def check(config: ml_collections.ConfigDict) -> None:
-    """Raise InputError for a configuration that cannot run."""
-    name = f"stage{config.stage}.py"
-    if config.size not in ("tiny", "bench") and not config.init_from:
-        raise InputError(
-            f"{name}:{config.size} starts from published weights: download Qwen2.5-VL, run tools/convert_hf.py import "
-            f"--hf=DIR --out=DIR and pass --config.init_from=DIR; or try {name}:tiny, "
-            "which needs neither weights nor data"
-        )
-    if not config.source and not config.sources:
-        raise InputError(
-            f"{name}:{config.size} needs images: run tools/prepare_data.py and pass --config.source=DIR, or several as "
-            f"--config.sources.NAME.path=DIR; or try {name}:tiny"
-        )
-    check_sources(config)
-    entry(config.architecture).check(config)
-    if config.detection_prompt and config.map_space != "none" and not named_prompt(config.detection_prompt).normal:
-        raise InputError(
-            f"config.detection_prompt={config.detection_prompt} has no normal keywords, which supervised maps need: "
-            "add some to its question (data/detection_prompt.py), or set config.map_space=none"
-        )
-    if config.profile.steps and not 1 <= config.profile.first <= config.steps:
-        raise InputError(f"config.profile.first is {config.profile.first}: choose one of the steps 1 to {config.steps}")
-    check_values(config)
-    if config.steps < 1:
-        raise InputError(f"config.steps is {config.steps}: there is nothing to train")
 
 
 @contextlib.contextmanager

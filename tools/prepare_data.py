@@ -46,9 +46,10 @@ MOST_SIDE = int(MAX_PIXELS**0.5)
 @clear_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     flags = parse(arguments)
-    if flags.side and flags.side < LEAST_SIDE:
+    if flags.side < 0 or flags.side % LEAST_SIDE:
         raise InputError(
-            f"--side={flags.side} is smaller than one merged token ({LEAST_SIDE} pixels); choose 448, or 0 for none"
+            f"--side={flags.side} is not a multiple of one merged token ({LEAST_SIDE} pixels), as models need it; "
+            "choose 448, or 0 for none"
         )
     if flags.side > MOST_SIDE:
         raise InputError(f"--side={flags.side} is more than {MOST_SIDE}; choose 448, or 0 for none")

@@ -40,7 +40,7 @@ from iadgpt_jax.infer.prefix import RecentPrefixes
 from iadgpt_jax.infer.scorer import Scorer
 from iadgpt_jax.models.attention import choose
 from iadgpt_jax.models.protocols import Model
-from iadgpt_jax.models.registry import make_module
+from iadgpt_jax.models.registry import float_dtype, make_module
 from iadgpt_jax.sharding import ShardingRules
 
 QUERIES_AT_ONCE = 8
@@ -87,7 +87,7 @@ class Inspector:
         if self.side < unit or self.side % unit:
             raise InputError(f"side is {self.side} pixels; choose a multiple of {unit}")
         self.ratio = ratio
-        kind = jnp.dtype(dtype or trained_dtype(loaded))
+        kind = float_dtype("dtype", dtype or trained_dtype(loaded))
         self.model = make_module(self.config, kind, kernels=choose("auto", mesh, ShardingRules(), kind))
         self.params = lowered(loaded.params, kind)
         self.prompt = prompt or prompt_of(self.info)
@@ -106,6 +106,8 @@ class Inspector:
         mesh: Mesh | None = None, prompt: DetectionPrompt | None = None,
     ) -> Inspector:  # fmt: skip
         """From a training workdir, one step of it, or a Hugging Face directory. Raises InputError, in one line."""
+        if dtype is not None:
+            float_dtype("dtype", dtype)  # before the weights are read
         return cls(load_model(checkpoint, mesh), ratio=ratio, side=side, dtype=dtype, mesh=mesh, prompt=prompt)
 
     # ---- Inspection ----

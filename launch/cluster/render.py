@@ -34,6 +34,7 @@ import jinja2
 import yaml
 
 from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.train.bounds import check_configuration
 from launch.configuration import read_config
 from launch.sweep import SWEEP_FLAGS, add_flags
 
@@ -182,8 +183,8 @@ def check_values(values: dict, workdir: str) -> None:
 
 
 def check_training(config: str, overrides: list[str], devices: int, processes: int) -> None:
-    """Read the configuration with its overrides; refuse a mesh that does not cover the devices, and rows or instances
-    that do not divide."""
+    """Read the configuration with its overrides; refuse a mesh that does not cover the devices, rows or instances that
+    do not divide, and whatever launch/train.py would refuse."""
     settings = read_config(config, overrides)
     mesh = [settings.mesh[axis] for axis in ("data", "fsdp", "tensor")]
     known = math.prod(side for side in mesh if side != -1)
@@ -196,6 +197,7 @@ def check_training(config: str, overrides: list[str], devices: int, processes: i
             f"{settings.rows} rows and {settings.instances} instances a step do not divide by the {rows_split} devices "
             f"that split rows and the {processes} processes: set --config.rows and --config.instances, or more tensor"
         )
+    check_configuration(settings)
 
 
 def render(file: str, values: dict) -> str:

@@ -26,8 +26,8 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.registry import init_params, preset
 from iadgpt_jax.models.vision_towers import TOWER, TOWERS
+from iadgpt_jax.train.bounds import check_configuration as check
 from iadgpt_jax.train.optimizer import split_params
-from launch.train import check
 
 STAGES = sorted(path.stem for path in Path(__file__).parents[2].glob("configs/stage*.py"))
 SIZES = ("tiny", "bench", "3b", "7b")

@@ -211,8 +211,12 @@ def test_checkpoints_that_are_none_or_damaged_say_so(loaded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong, match", [(dict(ratio=0.0), "ratio"), (dict(ratio=1.2), "ratio"), (dict(side=50), "multiple of 28")]
-)
+    ("wrong", "match"),
+    [
+        (dict(ratio=0.0), "ratio"), (dict(ratio=1.2), "ratio"), (dict(side=50), "multiple of 28"),
+        (dict(dtype="float17"), "choose one of float32"), (dict(dtype="int8"), "'int8'"),
+    ],
+)  # fmt: skip
 def test_settings_that_cannot_be_are_refused(loaded, wrong, match):
     with pytest.raises(InputError, match=match):
         Inspector(loaded, **wrong)

@@ -21,7 +21,8 @@ KINDS = {
     "xpk": ["--topology=v5e:4x8", "--image=registry/iadgpt:1", "--cluster=tpus"],
     "gce": ["--topology=v5p:2x2x4", "--tpu=pod", "--zone=us-east5-a"],
 }
-OVERRIDES = ["--", "--config.init_from=/shared/qwen7b", "--config.frozen=^vision/(groups|patch)"]
+DATA = ["--config.init_from=/shared/qwen7b", "--config.source=/shared/parts"]  # without which training refuses
+OVERRIDES = ["--", *DATA, "--config.frozen=^vision/(groups|patch)"]
 COMMAND = ["python", "launch/train.py", "--config=configs/stage3.py:7b", "--workdir=/shared/stage3", *OVERRIDES[1:]]
 
 
@@ -84,6 +85,10 @@ def test_pods_of_gpus_are_named_as_the_program_reads_it(capsys):
     [
         ("slurm", ["--nodes=3"], [], "divide by the 24 devices"),
         ("slurm", [], ["--config.mesh.fsdp=5"], "does not cover 32 devices"),
+        ("slurm", [], [], "starts from published weights"),
+        ("slurm", [], DATA[:1], "needs images"),
+        ("slurm", [], [*DATA, "--config.keep=0"], "config.keep is 0"),
+        ("slurm", [], [*DATA, "--config.mesh.data=-1", "--config.mesh.fsdp=-1"], "of which one may be -1"),
         ("slurm", [], ["--config.mesh.fsd=5"], "no such configuration key: mesh.fsd"),
         ("slurm", [], ["--config.rows=many"], "--config.rows=many is not a valid int"),
         ("slurm", [], ["--steps=5"], "overrides like --config.KEY=VALUE, not --steps=5"),
@@ -109,11 +114,11 @@ def test_without_a_dry_run_the_file_is_written_and_handed_in(tmp_path, monkeypat
     sbatch.write_text('#!/bin/sh\ncp "$1" "$1.submitted"\n')
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    arguments = ["slurm", *COMMON[:-1], *KINDS["slurm"], f"--out={tmp_path / 'job.sbatch'}"]
+    arguments = ["slurm", *COMMON[:-1], *KINDS["slurm"], f"--out={tmp_path / 'job.sbatch'}", "--", *DATA]
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 0
-    assert (tmp_path / "job.sbatch.submitted").read_text() == rendered(capsys, "slurm", overrides=[])
+    assert (tmp_path / "job.sbatch.submitted").read_text() == rendered(capsys, "slurm", overrides=["--", *DATA])
 
 
 def test_overrides_of_every_kind_are_read():

@@ -118,9 +118,7 @@ def test_quickstart_tells_whose_run_lies_in_its_workdir_and_refuses_another_seed
     save_model(tmp_path / "stage1", lively_params(small_config()), small_config(), tiny_tokenizer(), info)
     own(tmp_path, quickstart_configs(tmp_path, seed=0, scale=0.1))
     assert "holds a run of seed 0: stage1 at step 0 of " in capsys.readouterr().err
-    with pytest.raises(
-        InputError, match=rf"{tmp_path} holds a run of seed 0, not 3: pass --seed=0 .*--workdir"
-    ):
+    with pytest.raises(InputError, match=rf"{tmp_path} holds a run of seed 0, not 3: pass --seed=0 .*--workdir"):
         own(tmp_path, quickstart_configs(tmp_path, seed=3, scale=0.1))
     with pytest.raises(InputError, match=r"stage1 has \d+ steps there, not \d+: pass the --steps_scale"):
         own(tmp_path, quickstart_configs(tmp_path, seed=0, scale=0.2))

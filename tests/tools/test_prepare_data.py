@@ -113,7 +113,8 @@ def test_faults_of_the_input_are_one_line(dataset, tmp_path, capsys):
     fails(capsys, "cannot write", dataset, dataset / "bolt/train/good/000.png/out")
     fails(capsys, "no category screw", dataset, tmp_path / "out", "--categories=screw")
     fails(capsys, "--processes=0", dataset, tmp_path / "out", "--processes=0")
-    fails(capsys, "--side=4", dataset, tmp_path / "out", "--side=4")
+    for side in ("4", "30", "-28"):
+        fails(capsys, f"--side={side} is not a multiple", dataset, tmp_path / "out", f"--side={side}")
     (tmp_path / "empty").mkdir()
     fails(capsys, "no images in MVTec layout", tmp_path / "empty", tmp_path / "out")
 

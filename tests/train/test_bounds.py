@@ -43,12 +43,38 @@ def test_no_number_may_be_negative_or_none(key):
         ("optimizer.floor", 5.0), ("optimizer.groups.gates.rate", NAN), ("mixture.inspect.weight", NAN),
         ("mixture.inspect.weight", float("inf")), ("seed", 2**40), ("dtype", "float17"), ("dtype", "int8"),
         ("optimizer.moments", "int8"), ("optimizer.moments", ""), ("row.lanes", ((1,),)), ("row.lanes", (1, 2)),
+        ("rows", -1), ("mesh.data", 0), ("mesh.tensor", -2), ("max_skipped", 0), ("checkpoint_minutes", NAN),
+        ("mixture.inspect.weight", -1.0),
         ("row.lanes", ((0, 4),)), ("row.lanes", (("a", "b"),)), ("row.lanes", ((1.5, 2),)),
     ],
 )  # fmt: skip
 def test_silly_values_are_named(key, value):
-    with pytest.raises(InputError, match=f"config.{key} is "):
+    with pytest.raises(InputError, match=f"config.{'mesh' if key.startswith('mesh') else key} is "):
         check_values(configured(**{key: value}))
+
+
+def test_only_one_axis_of_the_mesh_takes_what_is_left():
+    with pytest.raises(InputError, match="config.mesh is data=-1, fsdp=-1, tensor=1: .* one may be -1"):
+        check_values(configured(**{"mesh.data": -1, "mesh.fsdp": -1}))
+
+
+@pytest.mark.parametrize("more", [{}, {"init_from": "weights"}])
+def test_images_are_whole_windows_before_any_image_is_opened(more):
+    with pytest.raises(InputError, match="config.image_side=100 is not a multiple of "):
+        check_values(configured(image_side=100, **more))
+
+
+def test_tasks_and_weights_of_sources_are_checked_before_a_source_is_opened():
+    config = configured()
+    with config.unlocked():
+        config.mixture.inspekt = {"weight": 1.0}
+    with pytest.raises(InputError, match="names task 'inspekt'.*inspect"):
+        check_values(config)
+    config = configured()
+    with config.unlocked():
+        config.sources.parts = {"path": "DIR", "weight": NAN}
+    with pytest.raises(InputError, match="config.sources.parts.weight is nan"):
+        check_values(config)
 
 
 def test_rows_are_cut_into_whole_microbatches():

@@ -267,7 +267,8 @@ def compiled_together(function, *arguments):
 
 class StopSignals:
     """Catches the first Ctrl-C or SIGTERM, so that the loop can ask after each step whether to stop. A second one stops
-    at once.
+    at once. Both are answered at once by a thread: Python itself hears of a signal only when a call into XLA returns,
+    which takes minutes where it compiles.
 
     Several processes may get the signal at different moments, or only one of them gets it. All stop after the same
     step, on which JAX's coordination service agrees (multihost_utils.reached_preemption_sync_point). The service
@@ -277,14 +278,31 @@ class StopSignals:
     def __init__(self):
         self.exit_status = 0
         self._asked, self._together = False, jax.process_count() > 1
+        self._numbers, self._wakes = os.pipe()
+        os.set_blocking(self._wakes, False)
+        self._before = signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
         caught = (signal.SIGINT,) if self._together else (signal.SIGINT, signal.SIGTERM)
         self.previous = {s: signal.signal(s, self._ask) for s in caught}
+        threading.Thread(target=self._answer, name="stop signals", daemon=True).start()
 
     def _ask(self, number, frame):
         self._asked, self.exit_status = True, 128 + number
         signal.signal(number, self.previous[number])
         if self._together:
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def _answer(self) -> None:
+        """Reads the numbers of signals, which the kernel's handler writes whatever the program does."""
+        told = False
+        while number := os.read(self._numbers, 1)[:1]:
+            if number[0] not in self.previous:
+                continue
+            if told and not self._asked:  # the first has not reached Python yet
+                os._exit(128 + number[0])
+            name, told = signal.Signals(number[0]).name, True
+            line = f"{name}: saving after the step under way, then stopping; a second one stops at once"
+            print(line, file=sys.stderr, flush=True)
+        os.close(self._numbers)
 
     def asked(self, step: int) -> bool:
         """Whether to stop after `step`. Every process must ask after each of its steps."""
@@ -298,5 +316,7 @@ class StopSignals:
         return True
 
     def restore(self) -> None:
+        signal.set_wakeup_fd(self._before)
+        os.close(self._wakes)  # which ends the thread
         for number, handler in self.previous.items():
             signal.signal(number, handler)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -16,6 +21,7 @@ from iadgpt_jax.distributed import (
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share, rows_sharding
 
+ROOT = Path(__file__).resolve().parents[1]
 SRUN = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_STEP_NODELIST": "n[1-4]", "SLURM_STEP_TASKS_PER_NODE": "1(x4)"}
 VARIABLES = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 GKE = {"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}
@@ -145,3 +151,41 @@ def test_the_code_has_a_version(tmp_path):
     assert before == code_version(tmp_path / "more.py") and len(before) == 16
     (tmp_path / "more.py").write_text("a = 2")
     assert before != code_version(tmp_path / "more.py")
+
+
+BUSY = """
+import hashlib, sys
+from iadgpt_jax.distributed import StopSignals
+stop = StopSignals()
+print("busy", flush=True)
+hashlib.pbkdf2_hmac("sha256", b"", b"", int(sys.argv[1]))  # one call into C, as compiling is
+print("asked" if stop.asked(1) else "not asked", stop.exit_status, flush=True)
+stop.restore()
+"""
+
+
+def busy(rounds: int) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY, str(rounds)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "busy\n"
+    return process
+
+
+def test_a_stop_is_answered_at_once_while_the_program_compiles():
+    """Python hears of a signal when the call returns; whoever sent it, at once."""
+    process = busy(1_500_000)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr.readline().startswith("SIGTERM: saving after the step under way, then stopping")
+    assert process.poll() is None, "still in its call"
+    output, _ = process.communicate(timeout=120)
+    assert output == f"asked {128 + signal.SIGTERM}\n"
+
+
+def test_a_second_signal_stops_at_once_while_the_program_compiles():
+    process = busy(2_000_000_000)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM

@@ -28,6 +28,7 @@ from launch.quickstart import configs_of as quickstart_configs
 from launch.quickstart import own
 from launch.train import train
 from tests.small_iadgpt import lively_params, small_config
+from tools import replay_step
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,13 @@ def test_numbers_that_are_not_finite_stop_a_run_and_spare_its_checkpoints(start,
     assert finished_steps(tmp_path), "what was saved before stays"
     params = load_model(tmp_path).params
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(params))
+
+    replay_step.main([f"--workdir={tmp_path}", "--step=2"])
+    output, said = capsys.readouterr()
+    told = dict(line.split(": ") for line in output.splitlines() if ": " in line and not line.startswith(" "))
+    assert told["skipped"] == "1" and "nan" in (told["loss"], told["gradient_norm"]) and "from the start" in said
+    assert "\n  language/embedding\n" in output.partition("not finite")[2]
+    assert all(f"\n  {name}" in output for name in lines[0]["records"]), "the same records"
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def strict(path) -> list[dict]:
     return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_stop_a_run_and_spare_its_checkpoints(start, tmp_path, capsys):
     """A rate so high that after the first step nothing is finite."""
     with pytest.raises(InputError, match=r"steps 2 to 4 were not applied.*replay_step.py --workdir=.* --step=2"):

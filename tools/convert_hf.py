@@ -88,7 +88,7 @@ def export_command(flags: argparse.Namespace) -> None:
     """A checkpoint becomes a directory in hub layout."""
     refuse_existing(flags.out)
     with Work() as work:
-        opened = open_checkpoint(flags.checkpoint)
+        opened = open_checkpoint(flags.checkpoint).checked()
         unlike = export_hf(
             opened.leaves(),
             opened.config,

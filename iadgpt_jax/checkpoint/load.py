@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import jax
 from jax.sharding import Mesh
 
 from iadgpt_jax.checkpoint.files import STEPS, TOKENIZER, find_step, kind_of
+from iadgpt_jax.checkpoint.whole import check_step, newest_whole
 from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files
 from iadgpt_jax.convert.hf_import import HfDirectory, open_hf
-from iadgpt_jax.convert.stored import open_params
+from iadgpt_jax.convert.stored import PARAMS, open_params
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.registry import init_params, logical_axes
 from iadgpt_jax.sharding import ShardingRules, abstract_arrays, tree_shardings
@@ -48,6 +48,7 @@ class Opened:
 
     directory: the workdir or Hugging Face directory; step: 0 in the latter. tokenizer_directory: where the tokenizer's
     own files lie. info: what model.json or config.json says of the training. hf: its open files, None of a workdir.
+    newest: the newest step was meant, none was named.
     """
 
     directory: Path
@@ -57,6 +58,7 @@ class Opened:
     tokenizer_directory: Path
     info: dict
     hf: HfDirectory | None
+    newest: bool = False
 
     def leaves(self) -> dict:
         """The parameter tree of leaves that are sliced where they lie (convert/stored.py), without loading them."""
@@ -80,19 +82,27 @@ class Opened:
         return self._restored(abstract_arrays(shapes, shardings))
 
     def _restored(self, abstract: Any) -> dict:
-        try:
-            with Checkpoints(self.directory, read_only=True) as checkpoints:
-                return checkpoints.restore_params(self.step, abstract)
-        except (ValueError, OSError, KeyError) as error:  # what Orbax raises for files that are missing or cut short
-            line = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise InputError(
-                f"step {self.step} of {self.directory} cannot be read ({line[:200]}); give another step in its "
-                f"{STEPS} folder"
-            ) from error
+        with Checkpoints(self.directory, read_only=True) as checkpoints:
+            return checkpoints.restore_params(self.step, abstract)
+
+    def checked(self, together: bool = False) -> Opened:
+        """This checkpoint, its weights compared with the checksums they were saved with. Where the newest step of a
+        workdir was meant and is damaged, the one before it, which is said on standard error.
+
+        together: all processes call this, and each checks a share of the files. Raises InputError where nothing is
+        whole.
+        """
+        if self.hf:
+            return self
+        if not self.newest:
+            check_step(self.directory, self.step, PARAMS, together)
+            return self
+        return replace(self, step=newest_whole(self.directory, PARAMS, together))
 
 
 def open_checkpoint(checkpoint: str | Path) -> Opened:
-    """Open a training workdir (its newest step), one step of it, or a Hugging Face directory.
+    """Open a training workdir (its newest step), one step of it, or a Hugging Face directory. Before its weights are
+    used, `Opened.checked` compares them with their checksums.
 
     Raises InputError, in one line, for whatever is missing or damaged.
     """
@@ -103,7 +113,7 @@ def open_checkpoint(checkpoint: str | Path) -> Opened:
         return Opened(hf.directory, 0, hf.config, tokenizer, hf.directory, dict(hf.info), hf)
     workdir, step = find_step(path)
     config, tokenizer, info = read_model_files(workdir)
-    return Opened(workdir, step, config, tokenizer, workdir / TOKENIZER, info, None)
+    return Opened(workdir, step, config, tokenizer, workdir / TOKENIZER, info, None, newest=workdir == path)
 
 
 def load_model(
@@ -116,7 +126,8 @@ def load_model(
     that of its files. Every process reads only what its own devices hold.
     Raises InputError, in one line, for whatever is missing or damaged.
     """
-    opened = open_checkpoint(checkpoint)
+    together = mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
+    opened = open_checkpoint(checkpoint).checked(together)
     info = inspection_info(opened.info)
     return LoadedModel(opened.params(mesh, rules, dtype), opened.config, opened.tokenizer, info, opened.step)
 

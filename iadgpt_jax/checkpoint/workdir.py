@@ -3,7 +3,8 @@
     checkpoints/<step>/   Orbax: params, training (a tree), data (the integer)
 
 A step's directory appears only when it is complete (Orbax writes aside and renames), so a kill at any moment leaves
-the last complete one. What the training tree holds is training's affair (train/resume.py).
+the last complete one. Checksums of its files are written with it (digests.py); whole.py checks them. What the training
+tree holds is training's affair (train/resume.py).
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from iadgpt_jax.checkpoint.files import MODEL_FILE, STEPS, TOKENIZER
+from iadgpt_jax.checkpoint.whole import set_damaged_aside
 from iadgpt_jax.convert.stored import PARAMS
 from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.digests import write_digests
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.registry import config_from_dict, config_to_dict
@@ -59,16 +62,52 @@ def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]
     return config, Tokenizer.load(Path(workdir) / TOKENIZER), info
 
 
+class _Trees(ocp.StandardCheckpointHandler):
+    """Writes a tree, and checksums of its files while the step still has its temporary name."""
+
+    def finalize(self, directory) -> None:
+        super().finalize(directory)
+        write_digests(Path(directory))
+
+
+class _Json(ocp.JsonCheckpointHandler):
+    """The same for a JSON value."""
+
+    def finalize(self, directory) -> None:
+        super().finalize(directory)
+        write_digests(Path(directory))
+
+
+def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
+    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    for item in (PARAMS, TRAINING):
+        trees = _Trees()
+        registry.add(item, ocp.args.StandardSave, trees)
+        registry.add(item, ocp.args.StandardRestore, trees)
+    numbers = _Json()
+    registry.add(DATA, ocp.args.JsonSave, numbers)
+    registry.add(DATA, ocp.args.JsonRestore, numbers)
+    return registry
+
+
 class Checkpoints:
-    """The steps of one workdir. Saving is asynchronous: `close` (or leaving a with block) waits for it."""
+    """The steps of one workdir. Saving is asynchronous: `close` (or leaving a with block) waits for it.
+
+    Opened for writing, it sets damaged steps aside, so that the latest is whole. Raises InputError where there are
+    steps and none is.
+    """
 
     def __init__(self, workdir: str | Path, keep: int = 2, read_only: bool = False):
+        if not read_only:
+            set_damaged_aside(workdir)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, create=not read_only, read_only=read_only,
             cleanup_tmp_directories=not read_only,
         )  # fmt: skip
-        names = (PARAMS, TRAINING, DATA)
-        self._manager = ocp.CheckpointManager(Path(workdir).absolute() / STEPS, options=options, item_names=names)
+        self._workdir = Path(workdir)
+        self._manager = ocp.CheckpointManager(
+            self._workdir.absolute() / STEPS, options=options, handler_registry=_handlers()
+        )
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -103,19 +142,27 @@ class Checkpoints:
 
     def restore(self, params: Any, training: Any, step: int | None = None) -> tuple[Any, Any, int]:
         """(parameters, training tree, data integer) of a step, by default the latest, onto the shardings of the two
-        trees of ShapeDtypeStructs."""
+        trees of ShapeDtypeStructs. Raises InputError where they cannot be read."""
         items = {
             PARAMS: ocp.args.StandardRestore(params), TRAINING: ocp.args.StandardRestore(training),
             DATA: ocp.args.JsonRestore(),
         }  # fmt: skip
-        step = self.latest() if step is None else step
-        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        restored = self._read(self.latest() if step is None else step, items)
         return restored[PARAMS], restored[TRAINING], restored[DATA]["next_step"]
 
     def restore_params(self, step: int, params: Any) -> Any:
-        """The parameters of a step, onto the shardings of a tree of ShapeDtypeStructs."""
-        args = ocp.args.Composite(**{PARAMS: ocp.args.StandardRestore(params)})
-        return self._manager.restore(step, args=args)[PARAMS]
+        """The parameters of a step, onto the shardings of a tree of ShapeDtypeStructs. Raises InputError where they
+        cannot be read."""
+        return self._read(step, {PARAMS: ocp.args.StandardRestore(params)})[PARAMS]
+
+    def _read(self, step: int | None, items: dict[str, Any]) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # missing and cut files come as whatever class Orbax, TensorStore or JSON raise
+            line = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise InputError(
+                f"step {step} of {self._workdir} cannot be read ({line[:200]}); give another step in its {STEPS} folder"
+            ) from error
 
 
 def save_model(directory: str | Path, params, config: ModelConfig, tokenizer: Tokenizer, info: dict) -> None:

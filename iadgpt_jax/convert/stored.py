@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from flax.traverse_util import unflatten_dict
 
+from iadgpt_jax.digests import write_digests
 from iadgpt_jax.errors import InputError
 
 CHUNK_BYTES = 256 << 20
@@ -84,6 +85,14 @@ class PendingHandler(ocp.type_handlers.NumpyHandler):
             await commit
 
 
+class _Trees(ocp.PyTreeCheckpointHandler):
+    """Writes checksums of its files, too, while the step still has its temporary name."""
+
+    def finalize(self, directory) -> None:
+        super().finalize(directory)
+        write_digests(Path(directory))
+
+
 def write_params(steps: str | Path, leaves: dict, progress: Progress = lambda done, total: None) -> None:
     """Write a nested dict of Pending leaves as the parameters of step 0 in a folder of steps."""
     flat = jax.tree.leaves(leaves)
@@ -91,7 +100,7 @@ def write_params(steps: str | Path, leaves: dict, progress: Progress = lambda do
     registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
     registry.add(
         PARAMS, ocp.args.PyTreeSave,
-        ocp.PyTreeCheckpointHandler(  # weights hardly compress; trying would take longer than writing them
+        _Trees(  # weights hardly compress; trying would take longer than writing them
             use_compression=False,
             type_handler_registry=ocp.type_handlers.create_type_handler_registry((Pending, handler)),
         ),
@@ -135,7 +144,7 @@ def open_params(step: str | Path) -> dict:
         specs = {path: {"driver": driver, "kvstore": base | {"path": ".".join(path) + "/"}} for path in paths}
         opening = {path: ts.open(spec, read=True, open=True, context=context) for path, spec in specs.items()}
         return unflatten_dict({path: StoredLeaf(store.result()) for path, store in opening.items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # damaged files come as whatever class JSON or TensorStore raise
         line = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise InputError(
             f"the parameters in {step} cannot be read ({line[:200]}); give another step of that workdir"

@@ -1,14 +1,18 @@
 """Photographs and masks from files, safely, and how they are resized.
 
-Files come from users: the pixel count is bounded before anything is decoded, the camera's orientation is applied, every
-mode becomes RGB, and what cannot be read ends in an `InputError` that names the file.
+Files come from users: only five formats are decoded, the pixel count is bounded before anything is, the camera's
+orientation is applied, every mode becomes RGB, and what cannot be read ends in an `InputError` that names the file.
+What can be read but may mean something else is remarked (image_remarks.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import io
+import stat
 import struct
 import warnings
 import zlib
@@ -18,13 +22,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from iadgpt_jax.data.image_remarks import remark
 from iadgpt_jax.errors import InputError
 
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # Pillow goes by content, and would hand an EPS file to Ghostscript
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; larger line scans should be cut into tiles
 MASK_RESIZE = ("max_pool", "nearest")
-_ORIENTATION = 0x0112  # EXIF tag
-_SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # what Pillow calls 16-bit grey, by byte order and format
+MAX_BYTES = 1_000_000_000  # of a file: those pixels at 16 bits and uncompressed have half of it
+_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258  # EXIF and TIFF tags
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # what Pillow calls 16-bit grey, by byte order
+_JPEG = ("JPEG", "MPO")  # a camera's MPO is a JPEG with further views behind it
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -38,14 +46,22 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file. Raises InputError where it is missing, a folder or not readable."""
+    """The bytes of a file. Raises InputError where it is missing, a folder, no ordinary file (reading a FIFO could wait
+    for ever), too large or not readable."""
     try:
+        found = Path(path).stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise InputError(f"{path} is a folder, not an image; name one file")
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{path} is no ordinary file but a device or a pipe; save the image to a file first")
+        if found.st_size > MAX_BYTES:
+            raise InputError(f"{path} has {found.st_size:,} bytes, at most {MAX_BYTES:,} are read; cut it into tiles")
         return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"no such image: {path}; check the path") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder, not an image; name one file") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a name with a null character
+        raise InputError(f"no such image: {_short(path)}; check the path") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"no such image: {_short(path)}; check the path") from error
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from error
 
 
@@ -57,9 +73,9 @@ def decode_image(data: bytes, name: str, side: int | None = None) -> np.ndarray:
     it differs by a grey level or two from the whole one. Elsewhere, and where side is None, every pixel is read.
     """
     with _opened(data, name) as image:
-        if side is not None and image.format == "JPEG":
+        if side is not None and image.format in _JPEG:
             image.draft(None, (2 * side, 2 * side))
-        return to_rgb(image)
+        return to_rgb(image, name)
 
 
 def upright_size(data: bytes, name: str) -> tuple[int, int]:
@@ -70,34 +86,79 @@ def upright_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def decode_mask(data: bytes, name: str) -> np.ndarray:
-    """The mask in encoded bytes as uint8[H, W] in {0, 1}: whatever is not black is defective.
+    """The mask in encoded bytes as uint8[H, W] in {0, 1}, upright: whatever is not black is defective.
 
-    A JPEG rings around edges, so there only the lighter half of the range counts.
+    Lossy compression rings around edges, so there only the lighter half of the range counts, and class numbers are
+    refused. So is a mask that would be another one if transparent pixels were taken for background.
     """
     with _opened(data, name) as image:
-        threshold = 128 if image.format == "JPEG" else 1
-        if image.mode in _SIXTEEN_BITS or image.mode == "F":  # may hold small class numbers: no scaling
-            values = np.asarray(image)
-        else:
-            values = np.asarray(image.convert("RGB")).max(axis=-1)
-        return (values >= threshold).astype(np.uint8)
+        lossy = _is_lossy(image, data)
+        image = ImageOps.exif_transpose(image)
+        if image.mode in (*_SIXTEEN_BITS, "I", "F"):  # may hold small class numbers or fractions: no scaling
+            return (np.nan_to_num(np.asarray(image)) != 0).astype(np.uint8)
+        hidden = None
+        if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            hidden = np.asarray(image.getchannel("A")) == 0
+        values = np.asarray(image.convert("RGB")).max(axis=-1)
+        lightest = int(values.max(initial=0))
+        if lossy and 0 < lightest < 128:
+            raise ValueError(f"it is lossy and no pixel is lighter than {lightest} of 255: is it a mask at all?")
+        if lossy:
+            remark(name, f"is lossy: {image.format or lossy} changes pixels, so its lighter half counts as defective")
+        mask = values >= (128 if lossy else 1)
+        if hidden is not None and hidden.any() and ((mask & hidden).any() or not mask.any()):
+            raise ValueError("it is partly transparent, and what is meant is a guess")
+        return mask.astype(np.uint8)
 
 
-def to_rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image, name: str = "an image") -> np.ndarray:
     """A Pillow image of any mode, upright, as uint8[H, W, 3].
 
-    16-bit grey is scaled by 1/257, always, so that references and query stay comparable. Transparency is dropped, as
-    transformers does. Raises ValueError for floating-point images, whose range is anyone's guess.
+    16-bit grey is scaled by 1/257, always, so that references and query stay comparable; where three quarters of the
+    range are unused, that is remarked about `name`. Only what says itself that it has 12 bits is scaled by those.
+    Transparency is dropped, as transformers does. Raises ValueError for floating-point and 32-bit pixels, whose range
+    is anyone's guess.
     """
+    twelve = image.format == "TIFF" and image.tag_v2.get(_BITS_PER_SAMPLE) == (12,)
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
+    if image.mode == "I":
+        raise ValueError("pixels of 32 bits, or signed ones, have no agreed range; save it with 8 or 16 bits")
     if image.mode in _SIXTEEN_BITS:
-        grey = np.clip(np.asarray(image, np.int64), 0, 65535)
-        return np.repeat(np.round(grey / 257).astype(np.uint8)[..., None], 3, axis=-1)
+        grey = np.asarray(image)
+        lightest = int(grey.max(initial=0))
+        if not twelve and 0 < lightest < 2**14:
+            remark(
+                name,
+                f"is 16-bit and dark: its lightest pixel has {lightest} of 65535, as a camera's 10 or 12 bits have; it "
+                "is read that dark, so scale the values to 16 bits first",
+            )
+        return np.repeat(_eight_bits(4095 if twelve else 65535)[grey][..., None], 3, axis=-1)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+@functools.cache
+def _eight_bits(white: int) -> np.ndarray:
+    """uint8[65536]: a grey level of which `white` is the lightest, to 8 bits. A table, for it needs no wide copies."""
+    return np.clip(np.round(np.arange(65536) * (255 / white)), 0, 255).astype(np.uint8)
+
+
+def _is_lossy(image: Image.Image, data: bytes) -> bool:
+    if image.format == "TIFF":
+        return image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+    if image.format != "WEBP":
+        return image.format in _JPEG
+    at = 12  # after RIFF, its size and WEBP come chunks: a name, a size, and so many bytes, made even
+    while at + 8 <= len(data):
+        if data[at : at + 4] in (b"VP8 ", b"VP8L"):
+            return data[at : at + 4] == b"VP8 "
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return True
 
 
 def stores_pixels_plainly(data: bytes, name: str) -> bool:
@@ -162,15 +223,17 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is stricter and an error
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height <= MAX_PIXELS:
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                raise ValueError("it holds several pictures, an animation or pages")
             yield image
             return
         size = f"{image.width}x{image.height} pixels"
     except Image.DecompressionBombError:
         size = "its size"
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{name} is not an image; expected one of {', '.join(IMAGE_SUFFIXES)}") from error
+        raise InputError(f"{name} is not an image; expected one of {', '.join(FORMATS)}") from error
     except (
         OSError,
         ValueError,
@@ -179,5 +242,10 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
         struct.error,
         zlib.error,
     ) as error:  # what Pillow's plugins raise
-        raise InputError(f"cannot decode {name}: {error}; replace the file or save it again") from error
+        raise InputError(f"cannot decode {name}: {error}; replace the file, or save it as plain PNG") from error
     raise InputError(f"{name} is too large ({size}, at most {MAX_PIXELS:,}); reduce it or cut it into tiles")
+
+
+def _short(path: str | Path) -> str:
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from torch.nn import functional
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as published with Qwen2.5-VL
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
-SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # Pillow goes by content, and would hand an EPS file to Ghostscript
+MAX_PIXELS = 80_000_000
+BITS_PER_SAMPLE = 258  # TIFF tag
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ def several(value) -> list:
 def photograph(value) -> np.ndarray:
     """uint8[H, W, 3], upright, from a path, a Pillow image or an array uint8[H, W, 3] or grey uint8[H, W]."""
     if isinstance(value, (str, Path)):
-        with Image.open(value) as image:
-            return to_rgb(image)
+        return opened(Path(value))
     if isinstance(value, Image.Image):
         return to_rgb(value)
     if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.size:
@@ -69,14 +72,40 @@ def photograph(value) -> np.ndarray:
     raise ValueError(f"{told} is no photograph: give a path, a Pillow image or an array uint8[height, width, 3]")
 
 
+def opened(path: Path) -> np.ndarray:
+    """The photograph in a file. Raises ValueError for what is none, is too large or holds several pictures."""
+    if path.exists() and not path.is_file():  # reading a FIFO could wait for ever
+        raise ValueError(f"{path} is no ordinary file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is stricter
+            image = Image.open(path, formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not an image; expected one of {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large; reduce it or cut it into tiles") from error
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{path} is too large ({image.width}x{image.height} pixels, at most {MAX_PIXELS:,})")
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            raise ValueError(f"{path} holds several pictures, an animation or pages; save one as plain PNG")
+        return to_rgb(image)
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode as uint8[H, W, 3]; 16-bit grey is scaled by 1/257, transparency dropped."""
+    """A Pillow image of any mode as uint8[H, W, 3], upright; 16-bit grey is scaled by 1/257, transparency dropped."""
+    twelve = image.format == "TIFF" and image.tag_v2.get(BITS_PER_SAMPLE) == (12,)
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save the image with 8 or 16 bits")
+    if image.mode == "I":
+        raise ValueError("pixels of 32 bits, or signed ones, have no agreed range; save the image with 8 or 16 bits")
     if image.mode in SIXTEEN_BITS:
-        grey = np.clip(np.asarray(image, np.int64), 0, 65535)
-        return np.repeat(np.round(grey / 257).astype(np.uint8)[..., None], 3, axis=-1)
+        grey, white = np.asarray(image), 4095 if twelve else 65535
+        if not twelve and 0 < (lightest := int(grey.max(initial=0))) < 2**14:
+            warnings.warn(f"a 16-bit image is dark: its lightest pixel has {lightest} of 65535", stacklevel=2)
+        table = np.clip(np.round(np.arange(65536) * (255 / white)), 0, 255).astype(np.uint8)
+        return np.repeat(table[grey][..., None], 3, axis=-1)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))

@@ -132,8 +132,8 @@ def to_rgb(image: Image.Image, name: str = "an image") -> np.ndarray:
         if not twelve and 0 < lightest < 2**14:
             remark(
                 name,
-                f"is 16-bit and dark: its lightest pixel has {lightest} of 65535, as a camera's 10 or 12 bits have; it "
-                "is read that dark, so scale the values to 16 bits first",
+                "is 16-bit and dark, as a camera's 10 or 12 bits are, and is read that dark (scale the values to 16 "
+                f"bits first): its lightest pixel has {lightest} of 65535",
             )
         return np.repeat(_eight_bits(4095 if twelve else 65535)[grey][..., None], 3, axis=-1)
     if image.mode == "P" and "transparency" in image.info:

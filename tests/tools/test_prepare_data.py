@@ -138,6 +138,7 @@ def test_an_index_that_does_not_match_is_noticed(dataset, tmp_path):
     prepare(dataset, tmp_path / "out")
     keys = np.load(tmp_path / "out/index/keys.npy")
     np.save(tmp_path / "out/index/keys.npy", keys[::-1])
+    (tmp_path / "out/digests.json").unlink()  # as a dataset has none that was prepared before there were any
     with pytest.raises(InputError, match="does not match"):
         PreparedSource(tmp_path / "out")[0]
 

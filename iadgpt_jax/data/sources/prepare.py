@@ -20,6 +20,7 @@ from iadgpt_jax.data.sources import plan as plans
 from iadgpt_jax.data.sources.datasets import DATASETS, Dataset
 from iadgpt_jax.data.sources.index import write_index
 from iadgpt_jax.data.sources.plan import SPLITS, Plan, Shard
+from iadgpt_jax.data.sources.prepared import described
 from iadgpt_jax.data.sources.report import Report
 from iadgpt_jax.data.sources.runners import write_locally, write_with_beam
 from iadgpt_jax.data.sources.sample import Record
@@ -27,6 +28,7 @@ from iadgpt_jax.data.sources.shards import DATA, ROWS, Job, features, is_written
 from iadgpt_jax.data.sources.sheet import draw_sheet
 from iadgpt_jax.data.sources.tree import Tree
 from iadgpt_jax.data.sources.words import WORDS_FILE, Words
+from iadgpt_jax.digests import write_digests
 from iadgpt_jax.errors import InputError
 
 SHEET_FILE = "sheet.jpg"
@@ -192,17 +194,22 @@ def _finish(request: Request, dataset: Dataset, job: Job, plan: Plan) -> Report:
     sizes: dict[Shard, tuple[int, int]] = {}
     records: Counter[Record] = Counter()
     left_out = list(plan.left_out)
+    remarks: dict[str, tuple[int, str]] = {}
     for shard in plan.shards:
         listed = read_rows(job, shard)
         sizes[shard] = (len(listed.rows), listed.size)
         records.update(record for record, _, _ in listed.rows)
         left_out += listed.left_out
+        for what, (count, first) in listed.remarks.items():
+            before, first = remarks.get(what, (0, first))
+            remarks[what] = before + count, first
     if not records:
         raise InputError(f"no image of {request.source} can be read; the first: {left_out[-1].why}")
     _write_tfds_info(folder, request.dataset, dataset, sizes)
     write_index(folder, (row for shard in plan.shards for row in read_rows(job, shard).rows))
-    report = Report.make(request.dataset, dataset, records, left_out, whole=not request.categories)
+    report = Report.make(request.dataset, dataset, records, left_out, not request.categories, remarks)
     (folder / SHEET_FILE).write_bytes(draw_sheet(folder))
+    write_digests(folder, described(folder))
     report.write(folder)  # last: a folder with a report is a whole dataset
     return report
 

@@ -2,7 +2,11 @@
 
     dataset_info.json · features.json · <name>-<split>.array_record-…     readable by tfds.builder_from_directory
     index/                                                                what each record holds, without its pixels
+    digests.json                                                          checksums of all these but the shards
     report.json · sheet.jpg                                               for people
+
+ArrayRecord keeps checksums of its own in the shards, so a flipped bit is found there when a record is read, and
+elsewhere when the dataset is opened.
 
 TFDS decodes images through TensorFlow, seven seconds of import; here both directions hand it encoded bytes, so
 TensorFlow is never imported.
@@ -25,6 +29,7 @@ from iadgpt_jax.data.sources.index import FOLDER, Index, Records
 from iadgpt_jax.data.sources.pixel_hashes import Watch, unwatched
 from iadgpt_jax.data.sources.resize import squash
 from iadgpt_jax.data.sources.sample import Conversation, Defect, Sample
+from iadgpt_jax.digests import damage
 from iadgpt_jax.errors import InputError
 
 INFO_FILE = "dataset_info.json"
@@ -35,6 +40,12 @@ def is_prepared(directory: str | Path) -> bool:
     """Whether a folder was written by tools/prepare_data.py."""
     directory = Path(directory)
     return (directory / INFO_FILE).is_file() and ((directory / FOLDER).is_dir() or (directory / OLD_INDEX).is_file())
+
+
+def described(directory: Path) -> list[str]:
+    """The files that say what is in the shards, relative to the dataset."""
+    inside = sorted(f"{FOLDER}/{path.name}" for path in (directory / FOLDER).iterdir())
+    return [INFO_FILE, "features.json", *inside]
 
 
 class PreparedSource:
@@ -164,7 +175,10 @@ class PreparedSource:
 
     @functools.cached_property
     def _index(self) -> Index:
-        return Index.read(self._directory)
+        index = Index.read(self._directory)
+        if what := damage(self._directory):
+            raise InputError(f"{self._directory} is damaged ({what}); copy it again or run tools/prepare_data.py again")
+        return index
 
     @functools.cached_property
     def _chosen(self) -> tuple[np.ndarray | None, Records]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from iadgpt_jax.data.sources.datasets import Dataset
@@ -24,17 +25,18 @@ class Report:
 
     dataset; records, expected (images in all; null where nobody published a number or only some categories were asked
     for); splits.{name} and expected_splits.{name}; categories.{name}.{split}.{good,defective,unknown}; without_mask
-    (defective ones); captioned; exchanges; left_out[].{path,why,count}, left_out_files (their number); licence,
-    citation, page, note."""
+    (defective ones); captioned; exchanges; left_out[].{path,why,count}, left_out_files (their number); remarks[].{what,
+    count,first}, what is odd about images that were kept; licence, citation, page, note."""
 
     values: dict[str, Any]
 
     @classmethod
     def make(
-        cls, name: str, dataset: Dataset, records: Mapping[Record, int], left_out: Iterable[LeftOut], whole: bool
-    ) -> Report:
+        cls, name: str, dataset: Dataset, records: Mapping[Record, int], left_out: Iterable[LeftOut], whole: bool,
+        remarks: Mapping[str, tuple[int, str]] = MappingProxyType({}),
+    ) -> Report:  # fmt: skip
         """The report of a dataset. records: how often there is each; whole: all of the dataset was asked for, so that
-        counts should be the published ones."""
+        counts should be the published ones; remarks: what -> (how often, the first path)."""
         categories: dict[str, dict[str, Counter[str]]] = {}
         splits: Counter[str] = Counter()
         for record, count in records.items():
@@ -62,6 +64,7 @@ class Report:
                     for category, by_split in categories.items()
                 },
                 "left_out": listed,
+                "remarks": [{"what": what, "count": count, "first": first} for what, (count, first) in remarks.items()],
             }
         )
 
@@ -98,6 +101,8 @@ class Report:
                 yield f"{split}: {found:,} images, the publication counts {expected:,}{note}"
         if values["without_mask"]:
             yield f"{values['without_mask']} defective images have no mask; they count for image metrics only"
+        for item in values.get("remarks", ()):
+            yield f"{item['count']:,} image files: each {item['what']}; the first is {item['first']}"
         if values["left_out"]:
             yield f"{values['left_out_files']:,} files left out or missing, all of them in {REPORT_FILE}:"
             for item in values["left_out"][:_SHOWN]:

@@ -11,13 +11,14 @@ import errno
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from iadgpt_jax.data.image_remarks import collected
 from iadgpt_jax.data.images import encode_png, pixel_hash, resize_square, stores_pixels_plainly
 from iadgpt_jax.data.sources.entry import LeftOut, exchange_to_json
 from iadgpt_jax.data.sources.load import Loaded, load_entry
@@ -49,12 +50,14 @@ class Job:
 
 @dataclass(frozen=True)
 class ShardRows:
-    """What a shard holds: (record, key, SHA-256 in hex of each of its images) of every example, what was left out, and
-    how many bytes the examples have."""
+    """What a shard holds: (record, key, SHA-256 in hex of each of its images) of every example, what was left out,
+    how many bytes the examples have, and what was odd about images that could be read: what -> (how often, the path of
+    the first)."""
 
     rows: tuple[tuple[Record, str, tuple[str, ...]], ...]
     left_out: tuple[LeftOut, ...]
     size: int
+    remarks: Mapping[str, tuple[int, str]]
 
 
 def is_written(job: Job, shard: Shard) -> bool:
@@ -78,7 +81,7 @@ def write_shard(job: Job, shard: Shard) -> str:
     target = job.shard_file(shard)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     rows, left_out, size = [], [], 0
-    with _writer(aside) as write:
+    with _writer(aside) as write, collected() as remarks:
         for loaded in _loaded(job, shard, left_out):
             example, hashes = make_example(loaded, job.side)
             data = _serialized(example)
@@ -87,6 +90,7 @@ def write_shard(job: Job, shard: Shard) -> str:
             rows.append([asdict(loaded.entry.record(masked=loaded.mask is not None)), loaded.entry.key, hashes])
     _rename(aside, target)
     listed = {"rows": rows, "left_out": [item.to_json() for item in left_out], "size": size}
+    listed["remarks"] = _counted(remarks, job.root)
     list_aside = job.rows_file(shard).with_suffix(f".{os.getpid()}.aside")
     list_aside.write_text(json.dumps(listed, ensure_ascii=False), encoding="utf-8")
     _rename(list_aside, job.rows_file(shard))
@@ -97,7 +101,19 @@ def read_rows(job: Job, shard: Shard) -> ShardRows:
     """The list of a shard that is written."""
     listed = json.loads(job.rows_file(shard).read_text(encoding="utf-8"))
     rows = tuple((Record(**record), key, tuple(hashes)) for record, key, hashes in listed["rows"])
-    return ShardRows(rows, tuple(LeftOut(**item) for item in listed["left_out"]), listed["size"])
+    remarks = {what: (count, first) for what, (count, first) in listed.get("remarks", {}).items()}
+    return ShardRows(rows, tuple(LeftOut(**item) for item in listed["left_out"]), listed["size"], remarks)
+
+
+def _counted(remarks: Iterable[tuple[str, str]], root: str) -> dict[str, tuple[int, str]]:
+    """(path, what) of each remark as what -> (how often, the first path); of `what` only the part before its colon,
+    since numbers of single images come after it."""
+    counts: dict[str, tuple[int, str]] = {}
+    for name, what in remarks:
+        kind = what.split(":")[0]
+        count, first = counts.get(kind, (0, LeftOut(name.removeprefix(f"{root}/"), "").to_json()["path"]))
+        counts[kind] = count + 1, first
+    return counts
 
 
 def make_example(loaded: Loaded, side: int) -> tuple[dict[str, Any], list[str]]:

@@ -42,8 +42,8 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     seen = VISION_DEFAULTS | _object(where, "vision_config", hf.get("vision_config"))
     for name, values, defaults in (("", text, TEXT_DEFAULTS), ("vision_config.", seen, VISION_DEFAULTS)):
         for key, default in defaults.items():
-            if isinstance(default, int | float) and not isinstance(values[key], int | float):
-                raise InputError(f"{where}: {name}{key} is {values[key]!r}; expected a number like {default!r}")
+            if isinstance(default, int | float) and not _like(values[key], default):
+                raise InputError(f"{where}: {name}{key} is {values[key]!r:.80}; expected a number like {default!r}")
     _supported(where, "hidden_act", text["hidden_act"], "silu")
     _supported(where, "vision_config.hidden_act", seen["hidden_act"], "silu")
     _supported(where, "vision_config.temporal_patch_size", seen["temporal_patch_size"], 2)
@@ -51,10 +51,11 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     _supported(where, "use_sliding_window", bool(text["use_sliding_window"]), False)
     theta, section = _rotary(where, text)
     tied = bool(hf.get("tie_word_embeddings", False) or text.get("tie_word_embeddings", False))
+    full_blocks = _whole_numbers(where, "vision_config.fullatt_block_indexes", seen["fullatt_block_indexes"])
     vision = VisionConfig(
         depth=seen["depth"], width=seen["hidden_size"], mlp=seen["intermediate_size"], heads=seen["num_heads"],
         patch=seen["patch_size"], merge=seen["spatial_merge_size"], window=seen["window_size"],
-        full_blocks=tuple(seen["fullatt_block_indexes"]), out=seen["out_hidden_size"],
+        full_blocks=full_blocks, out=seen["out_hidden_size"],
     )  # fmt: skip
     language = LanguageConfig(
         depth=text["num_hidden_layers"], width=text["hidden_size"], mlp=text["intermediate_size"],
@@ -64,6 +65,8 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     if taps is None:
         taps = ours.get("taps", vision.regular and language.depth % GROUPS == 0)
     published = SpecialTokens()
+    if not isinstance(ours.get("training") or {}, dict):
+        raise InputError(f"{where}: {SECTION}.training is {ours['training']!r:.80}; expected a JSON object")
     tokens = SpecialTokens(
         image=hf.get("image_token_id", published.image),
         vision_start=hf.get("vision_start_token_id", published.vision_start),
@@ -176,7 +179,22 @@ def _rotary(where: str, text: dict) -> tuple[float, tuple[int, int, int]]:
     if kind not in ("default", "mrope"):
         raise InputError(f"{where}: rotary type {kind!r}; only plain M-RoPE ('mrope' or 'default') can be converted")
     theta = rotary.get("rope_theta", text.get("rope_theta", ROPE_THETA))
-    return float(theta), tuple(rotary.get("mrope_section", MROPE_SECTION))
+    if not _like(theta, ROPE_THETA):
+        raise InputError(f"{where}: rope_theta is {theta!r:.80}; expected a number like {ROPE_THETA!r}")
+    return float(theta), _whole_numbers(where, "mrope_section", rotary.get("mrope_section", MROPE_SECTION))
+
+
+def _like(value: object, default: float) -> bool:
+    """Whether a value is a number of the default's kind: where that is whole, 28.5 layers are not."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    return isinstance(value, int if isinstance(default, int) else int | float) and abs(value) < 1e12
+
+
+def _whole_numbers(where: str, field: str, value: object) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or not all(_like(item, 0) for item in value):
+        raise InputError(f"{where}: {field} is {value!r:.80}; expected a list of whole numbers")
+    return tuple(value)
 
 
 def _published_name(config: ModelConfig) -> str:

@@ -55,7 +55,7 @@ def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:
     directory = local_directory(hf)
     values = _read_config(directory)
     config = model_config_from_hf(values, str(directory / "config.json"), taps)
-    _check_tokenizer(directory, _load_tokenizer(directory), config)
+    _check_tokenizer(directory, Tokenizer.load(directory), config)
     shards = Shards(directory)
     _check_tensors(directory, shards, config)
     kinds = {stored.dtype for name, stored in shards.stored.items() if name != GATES}
@@ -91,20 +91,11 @@ def _read_config(directory: Path) -> dict:
         values = json.loads(file.read_text())
     except FileNotFoundError as error:
         raise InputError(f"{file} is missing; give a directory with the model's configuration and weights") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read as JSON ({error}); download it again") from error
     if not isinstance(values, dict):
         raise InputError(f"{file} holds no JSON object; download it again")
     return values
-
-
-def _load_tokenizer(directory: Path) -> Tokenizer:
-    try:
-        return Tokenizer.load(directory)
-    except InputError:
-        raise
-    except Exception as error:  # the tokenizers library raises no narrower class
-        raise InputError(f"{directory / 'tokenizer.json'} is damaged ({error}); download it again") from error
 
 
 def _check_tokenizer(directory: Path, tokenizer: Tokenizer, config: ModelConfig) -> None:

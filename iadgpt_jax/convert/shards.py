@@ -102,7 +102,7 @@ def _indexed_files(directory: Path, index: Path) -> list[Path]:
         names = [(str(name), str(shard)) for name, shard in weight_map.items()]
     except _DoubledName as error:
         raise InputError(f"{index}: tensor {error} is listed twice; download the file again") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{index} is not a safetensors index (a JSON object with weight_map); get it again") from error
     listed: dict[str, set[str]] = {}
     for name, shard in names:

@@ -87,10 +87,16 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: str | Path) -> Tokenizer:
+        """The tokenizer in a directory. Raises InputError where its file is missing, damaged or another model's."""
         path = Path(directory) / "tokenizer.json"
         if not path.is_file():
             raise InputError(f"no tokenizer at {path}: give a directory with the tokenizer.json of Qwen2.5-VL")
-        return cls(tokenizers.Tokenizer.from_file(str(path)))
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the tokenizers library raises no narrower class
+            line = next(iter(str(error).splitlines()), "")
+            raise InputError(f"{path} is damaged ({line[:200]}): get it again, or restore it from a backup") from error
+        return cls(backend)
 
 
 def train_tiny(corpus: Iterable[str]) -> Tokenizer:

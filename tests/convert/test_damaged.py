@@ -102,6 +102,35 @@ DAMAGE = {
     ),
     "another architecture": (*config(lambda c: c.update(model_type="llama")), r"config\.json: model_type is 'llama'"),
     "a width in words": (*config(lambda c: c.update(hidden_size="wide")), r"config\.json: hidden_size is 'wide'"),
+    "half a layer": (*config(lambda c: c.update(num_hidden_layers=28.5)), r"num_hidden_layers is 28\.5"),
+    "a size without end": (*config(lambda c: c.update(hidden_size=10**400)), r"hidden_size is 1000"),
+    "no number": (*config(lambda c: c.update(rms_norm_eps=float("nan"))), r"eps is nan"),
+    "truth as a width": (*config(lambda c: c.update(hidden_size=True)), r"hidden_size is True"),
+    "blocks in words": (
+        *config(lambda c: c["vision_config"].update(fullatt_block_indexes="all")),
+        r"fullatt_block_indexes is 'all'",
+    ),
+    "half a block": (
+        *config(lambda c: c["vision_config"].update(fullatt_block_indexes=[1, 2.5])),
+        r"fullatt_block_indexes is \[1, 2\.5\]",
+    ),
+    "rotary sections in words": (
+        *config(lambda c: c.update(rope_scaling={"type": "mrope", "mrope_section": "abc"})),
+        r"mrope_section is 'abc'",
+    ),
+    "a token in words": (*config(lambda c: c.update(image_token_id="<image>")), r"image is '<image>'"),
+    "taps in words": (*config(lambda c: c.update(iadgpt={"taps": "yes"})), r"taps is 'yes'"),
+    "training is a list": (*config(lambda c: c.update(iadgpt={"training": [1]})), r"iadgpt\.training is \[1\]"),
+    "config nested without end": (
+        "single",
+        lambda d: (d / "config.json").write_text("[" * 100_000),
+        r"config\.json cannot be read as JSON",
+    ),
+    "index nested without end": (
+        "sharded",
+        lambda d: (d / INDEX).write_text("[" * 100_000),
+        r"not a safetensors index",
+    ),
     "vision section is a list": (*config(lambda c: c.update(vision_config=[1])), r"vision_config is \[1\]"),
     "more layers than weights": (
         *config(lambda c: c.update(num_hidden_layers=12)),

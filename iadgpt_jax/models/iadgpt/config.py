@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.iadgpt.positions import STEPS
 from iadgpt_jax.models.protocols import VisionTower
-from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, SpecialTokens, VisionConfig
+from iadgpt_jax.models.qwen2_5_vl.config import GROUPS, LanguageConfig, SpecialTokens, VisionConfig, check_values
 from iadgpt_jax.models.vision_towers import tower_from_dict, tower_to_dict
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class ModelConfig:
 
     def __post_init__(self):
         vision, language = self.vision, self.language
+        if not isinstance(self.name, str) or not isinstance(self.taps, bool):
+            raise InputError(f"model {self.name!r}: taps is {self.taps!r}; choose true or false, and a name of letters")
+        language.check(self.name)
+        vision.check(self.name)
+        check_values(self.name, self.tokens, least=0)
         if self.taps and not (vision.regular and language.depth % GROUPS == 0):
             raise InputError(
                 f"model {self.name!r}: taps need {GROUPS} equal groups in both towers, but the vision tower "
@@ -47,13 +52,11 @@ class ModelConfig:
             raise InputError(
                 f"model {self.name!r}: vision.out {vision.out} differs from language.width {language.width}"
             )
-        language.check(self.name)
-        vision.check(self.name)
-        if self.map_layers not in MAP_LAYERS:
+        if not isinstance(self.map_layers, str) or self.map_layers not in MAP_LAYERS:
             raise InputError(
                 f"model {self.name!r}: map_layers is {self.map_layers!r}; choose {' or '.join(map(repr, MAP_LAYERS))}"
             )
-        if self.positions not in STEPS:
+        if not isinstance(self.positions, str) or self.positions not in STEPS:
             raise InputError(f"model {self.name!r}: positions is {self.positions!r}; choose 'qwen' or 'aligned'")
         if self.init not in ("normal", "compare"):
             raise InputError(f"model {self.name!r}: init is {self.init!r}; choose 'normal' or 'compare'")

@@ -6,6 +6,7 @@ decoder the last layer of each group.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -51,7 +52,9 @@ class VisionConfig:
 
     def check(self, model: str) -> None:
         """Raises InputError, naming `model`, where no tower has these sizes."""
-        _check_positive(model, self)
+        check_values(model, self)
+        if any(block >= self.depth for block in self.full_blocks):
+            raise InputError(f"model {model!r}: full_blocks {self.full_blocks} names a block beyond the {self.depth}")
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise InputError(f"model {model!r}: vision.width / vision.heads must be a multiple of 4")
         if self.window % (self.patch * self.merge):
@@ -112,23 +115,43 @@ class LanguageConfig:
 
     def check(self, model: str) -> None:
         """Raises InputError, naming `model`, where no decoder has these sizes."""
-        _check_positive(model, self)
+        check_values(model, self)
         if self.width % self.heads or self.heads % self.kv_heads:
             raise InputError(
                 f"model {model!r}: width {self.width} must divide by heads {self.heads}, "
                 f"and heads by kv_heads {self.kv_heads}"
             )
-        if sum(self.mrope_section) * 2 != self.head_width:
+        if len(self.mrope_section) != 3 or sum(self.mrope_section) * 2 != self.head_width:
             raise InputError(
-                f"model {model!r}: mrope_section {self.mrope_section} must sum to half the head width {self.head_width}"
+                f"model {model!r}: mrope_section {self.mrope_section} must be three that sum to half the head width "
+                f"{self.head_width}"
             )
 
 
-def _check_positive(model: str, sizes: VisionConfig | LanguageConfig) -> None:
-    for field in fields(sizes):
-        value = getattr(sizes, field.name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
-            raise InputError(f"model {model!r}: {field.name} is {value}: choose more than 0")
+def check_values(model: str, values: VisionConfig | LanguageConfig | SpecialTokens, least: int = 1) -> None:
+    """Raises InputError, naming `model`, where a field is not of its type or out of range: a file may say anything.
+
+    Whole numbers are `least` or more and fit 32 bits; fractions are above 0 and finite.
+    """
+    for field in fields(values):
+        value = getattr(values, field.name)
+        told = f"model {model!r}: {field.name} is {value!r:.80}"
+        if field.type == "bool" and not isinstance(value, bool):
+            raise InputError(f"{told}: choose true or false")
+        if field.type == "int" and not _whole(value, least):
+            raise InputError(f"{told}: choose a whole number, {least} or more")
+        if field.type == "float" and not (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        ):
+            raise InputError(f"{told}: choose more than 0")
+        if str(field.type).startswith("tuple") and not (
+            isinstance(value, tuple) and all(_whole(item, 0) for item in value)
+        ):
+            raise InputError(f"{told}: choose a list of whole numbers")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@
     python tools/convert_hf.py roundtrip --hf=DIR --work=DIR
     python tools/convert_hf.py place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
 
-import: --hf is a directory or a hub id like Qwen/Qwen2.5-VL-7B-Instruct; --out becomes a checkpoint that training
-starts from (--config.init_from=DIR). export: takes a workdir, one of its steps, or a Hugging Face directory (to change
+import: --hf is a directory, or hf://OWNER/NAME[@REVISION] to download from the hub; --out becomes a checkpoint that
+training starts from (--config.init_from=DIR). export: takes a workdir, one of its steps, or a Hugging Face directory (to change
 its dtype, say); transformers loads the result. A trained model is exported with its PyTorch twin, which computes it
 with torch and transformers alone; one line says what stock transformers would not reproduce, and --stock refuses such a
 model. verify: runs both models (the twin, where there is one) and reports the differences; exit status 1 if they are
@@ -36,7 +36,7 @@ from iadgpt_jax.checkpoint.files import STEPS, TOKENIZER
 from iadgpt_jax.checkpoint.load import open_checkpoint
 from iadgpt_jax.checkpoint.workdir import write_model_files
 from iadgpt_jax.convert.hf_export import EXPORT_DTYPES, export_hf
-from iadgpt_jax.convert.hf_import import open_hf
+from iadgpt_jax.convert.hf_import import open_hf, origin
 from iadgpt_jax.convert.memory import Work
 from iadgpt_jax.convert.shards import Shards
 from iadgpt_jax.convert.side_files import copy_tokenizer
@@ -64,7 +64,7 @@ def import_command(flags: argparse.Namespace) -> None:
         size = sum(file.stat().st_size for file in hf.shards.files)
         print(f"{hf.directory}: {len(hf.shards)} tensors in {len(hf.shards.files)} files, model {hf.config.name}")
         dtype = EXPORT_DTYPES[flags.dtype] if flags.dtype else hf.dtype
-        info = {"stage": 0, "image_side": 448, "map_space": "probability", "imported_from": Path(flags.hf).name}
+        info = {"stage": 0, "image_side": 448, "map_space": "probability", "imported_from": origin(flags.hf)}
         aside = flags.out.with_name(f".{flags.out.name}.unfinished-{os.getpid()}")
         try:
             aside.mkdir(parents=True)
@@ -217,7 +217,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     dtype = dict(choices=sorted(EXPORT_DTYPES), help="dtype to store the weights in (default: as they are)")
 
     one = commands.add_parser("import", help="Hugging Face directory -> checkpoint")
-    one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
+    one.add_argument("--hf", required=True, metavar="DIR|hf://ID", help="directory, or hf://OWNER/NAME[@REVISION]")
     one.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new checkpoint; must not exist")
     one.add_argument("--dtype", **dtype)
     one.set_defaults(command=import_command)
@@ -234,14 +234,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one.set_defaults(command=export_command)
 
     one = commands.add_parser("roundtrip", help="import, export, and compare every bit")
-    one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
+    one.add_argument("--hf", required=True, metavar="DIR|hf://ID", help="directory, or hf://OWNER/NAME[@REVISION]")
     one.add_argument(
         "--work", required=True, type=Path, metavar="DIR", help="folder for both results; needs twice the model's size"
     )
     one.set_defaults(command=roundtrip_command)
 
     one = commands.add_parser("place", help="Hugging Face directory -> the devices of a mesh, measured")
-    one.add_argument("--hf", required=True, metavar="DIR|ID", help="directory or hub id of the model")
+    one.add_argument("--hf", required=True, metavar="DIR|hf://ID", help="directory, or hf://OWNER/NAME[@REVISION]")
     one.add_argument("--dtype", **dtype)
     one.add_argument(
         "--fake_devices", type=int, default=0, metavar="N", help="fake CPU devices to make (default: none)"

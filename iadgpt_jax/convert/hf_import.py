@@ -25,6 +25,7 @@ from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.hub_names import HEAD
 
 EMBEDDING = "model.embed_tokens.weight"
+HUB = "hf://"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class HfDirectory:
 
 
 def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:
-    """Open a local directory, or a repository of the hub ("Qwen/Qwen2.5-VL-7B-Instruct"), and check it whole.
+    """Open a local directory, or a repository of the hub (hf://OWNER/NAME[@REVISION]), and check it whole.
 
     taps: see `model_config_from_hf`. Raises InputError, in one line that names file and tensor.
     """
@@ -65,23 +66,44 @@ def open_hf(hf: str | Path, taps: bool | None = None) -> HfDirectory:
 
 
 def local_directory(hf: str | Path) -> Path:
-    """The directory itself, or where the hub's repository of that name was downloaded to."""
+    """The directory itself, or where the hub's repository hf://OWNER/NAME[@REVISION] was downloaded to.
+
+    Only that form asks the hub: a mistyped path must not become a stranger's weights.
+    """
+    text = str(hf)
+    if text.startswith(HUB):
+        return _downloaded(text)
     path = Path(hf).expanduser()
     if path.is_dir():
         return path
     if path.exists():
         raise InputError(f"{path} is a file; give the directory that holds config.json and the weights")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(hf)):
-        raise InputError(f"no directory {path}; check the path, or give a hub id like Qwen/Qwen2.5-VL-7B-Instruct")
+    like = f"{HUB}{text}" if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else f"{HUB}Qwen/Qwen2.5-VL-7B-Instruct"
+    raise InputError(f"no directory {path}; check the path, or write {like} to download from the hub")
+
+
+def origin(hf: str | Path) -> str:
+    """What to note of where a model was imported from: a directory's name, or a repository with its exact revision."""
+    text = str(hf)
+    if not text.startswith(HUB):
+        return Path(hf).name
+    return f"{text.split('@')[0]}@{local_directory(hf).name}"  # the hub's cache names folders by their commits
+
+
+def _downloaded(hf: str) -> Path:
+    found = re.fullmatch(HUB + r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", hf)
+    if not found:
+        raise InputError(f"{hf} names no repository: write {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    files = ["*.json", "*.jinja", "*.txt", "*.safetensors"]
     try:
-        return Path(snapshot_download(str(hf), allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"]))
+        return Path(snapshot_download(found[1], revision=found[2], allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
-            f"neither a directory nor a repository the hub can give: {hf} ({type(error).__name__}); "
-            "check the name and the network, or download it elsewhere and give its directory"
+            f"the hub cannot give {hf} ({type(error).__name__}); check the name and the network, or download it "
+            "elsewhere and give its directory"
         ) from error
 
 

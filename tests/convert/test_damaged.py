@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from iadgpt_jax.convert.hf_import import open_hf
+from iadgpt_jax.convert.hf_import import open_hf, origin
 from iadgpt_jax.errors import InputError
 from tests.convert.checkpoints import edit_json, edit_tensors, write_checkpoint
 
@@ -270,7 +270,9 @@ def test_damage(name, sound, tmp_path):
     ("hf", "said"),
     [
         ("/nowhere/at/all", "no directory /nowhere/at/all"),
-        ("someone/nothing-here", "neither a directory nor a repository"),
+        ("someone/nothing-here", "no directory someone/nothing-here.* hf://someone/nothing-here"),
+        ("hf://nothing", "names no repository"),
+        ("hf://../../etc", "names no repository"),
     ],
 )
 def test_no_directory(hf, said):
@@ -282,3 +284,22 @@ def test_a_file_is_no_directory(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"config\.json is a file; give the directory"):
         open_hf(tmp_path / "config.json")
+
+
+def test_only_a_hub_address_is_downloaded_and_its_revision_noted(monkeypatch, sound, tmp_path):
+    """A path that is mistyped asks nobody."""
+    asked = []
+    snapshot = tmp_path / "snapshots" / "0123abcd"
+    snapshot.parent.mkdir()
+    snapshot.symlink_to(sound / "single")
+
+    def download(name, revision, allow_patterns):
+        asked.append((name, revision))
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(InputError):
+        open_hf("owner/name")
+    assert not asked
+    assert open_hf("hf://owner/name@v1").directory == snapshot and asked == [("owner/name", "v1")]
+    assert origin("hf://owner/name") == "hf://owner/name@0123abcd" and origin(sound / "single") == "single"

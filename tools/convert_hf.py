@@ -7,13 +7,13 @@
     python tools/convert_hf.py place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
 
 import: --hf is a directory, or hf://OWNER/NAME[@REVISION] to download from the hub; --out becomes a checkpoint that
-training starts from (--config.init_from=DIR). export: takes a workdir, one of its steps, or a Hugging Face directory (to change
-its dtype, say); transformers loads the result. A trained model is exported with its PyTorch twin, which computes it
-with torch and transformers alone; one line says what stock transformers would not reproduce, and --stock refuses such a
-model. verify: runs both models (the twin, where there is one) and reports the differences; exit status 1 if they are
-larger than rounding. roundtrip: import, export, and a comparison of every bit, with time and memory of each. place:
-streams weights onto a mesh, as training does with --config.init_from=HF_DIRECTORY, and reports time and memory. Import
-and export move a chunk at a time: they need little memory and no accelerator.
+training starts from (--config.init_from=DIR). export: takes a workdir, one of its steps, or a Hugging Face directory
+(to change its dtype, say); transformers loads the result. A trained model is exported with its PyTorch twin, which
+computes it with torch and transformers alone; one line says what stock transformers would not reproduce, and --stock
+refuses such a model. verify: runs both models (the twin, where there is one) and reports the differences; exit status 1
+if they are larger than rounding. roundtrip: import, export, and a comparison of every bit, with time and memory of
+each. place: streams weights onto a mesh, as training does with --config.init_from=HF_DIRECTORY, and reports time and
+memory. Import and export move a chunk at a time: they need little memory and no accelerator.
 """
 
 from __future__ import annotations

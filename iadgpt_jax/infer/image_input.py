@@ -20,6 +20,19 @@ def as_list(value: Iterable[ImageInput] | ImageInput) -> list[ImageInput]:
     return [value] if one else list(value)
 
 
+def as_photograph(value: ImageInput, least: int) -> np.ndarray:
+    """As `as_image`, of something to inspect: both sides have `least` pixels or more. A smaller one shows nothing, yet
+    would be judged."""
+    image = as_image(value)
+    if min(image.shape[:2]) < least:
+        told = value if isinstance(value, str | Path) else "a photograph"
+        raise InputError(
+            f"{told} is {image.shape[1]}x{image.shape[0]} pixels, less than one token ({least}x{least}); give a larger "
+            "photograph of the product"
+        )
+    return image
+
+
 def as_image(value: ImageInput) -> np.ndarray:
     """uint8[H, W, 3], upright. Arrays are uint8[H, W, 3] or grey uint8[H, W]. Raises InputError for anything else."""
     if isinstance(value, str | Path):

@@ -32,9 +32,9 @@ from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.buckets import bucket, bucketed_row_shape
 from iadgpt_jax.infer.generate import Generator, Sampling
-from iadgpt_jax.infer.image_input import ImageInput, as_image, as_list
+from iadgpt_jax.infer.image_input import ImageInput, as_list, as_photograph
 from iadgpt_jax.infer.inspection import Inspection
-from iadgpt_jax.infer.messages import Messages, parts_of, turns_of
+from iadgpt_jax.infer.messages import Messages, check_length, parts_of, turns_of
 from iadgpt_jax.infer.prefetch import prefetch
 from iadgpt_jax.infer.prefix import RecentPrefixes
 from iadgpt_jax.infer.scorer import Scorer
@@ -80,7 +80,7 @@ class Inspector:
         mesh: Mesh | None = None, prompt: DetectionPrompt | None = None,
     ):  # fmt: skip
         self.config, self.tokenizer, self.info = loaded.config, loaded.tokenizer, loaded.info
-        unit = self.config.vision.patch * self.config.vision.merge
+        self.unit = unit = self.config.vision.patch * self.config.vision.merge
         self.side = self.info["image_side"] if side is None else side
         if not 0 < ratio <= 1:
             raise InputError(f"ratio is {ratio}; choose a share of tokens above 0 and at most 1")
@@ -135,7 +135,7 @@ class Inspector:
         room = self._scorer.room(bucket(min(len(queries), QUERIES_AT_ONCE)))
 
         def read(start: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-            pictures = [as_image(query) for query in queries[start : start + room]]
+            pictures = [as_photograph(query, self.unit) for query in queries[start : start + room]]
             return pictures, [resize_square(picture, self.side) for picture in pictures]
 
         for pictures, squares in prefetch(read, range(0, len(queries), room), ahead=1):
@@ -198,7 +198,8 @@ class Inspector:
     # ---- Between the two ----
 
     def _squares(self, references: Sequence[ImageInput]) -> tuple[np.ndarray, ...]:
-        return tuple(resize_square(as_image(reference), self.side) for reference in as_list(references))
+        pictures = (as_photograph(reference, self.unit) for reference in as_list(references))
+        return tuple(resize_square(picture, self.side) for picture in pictures)
 
     def _encode(self, turns: Sequence[Turn], queries: Sequence[np.ndarray], shared: tuple[np.ndarray, ...]) -> Encoded:
         """One block per query, all with the same turns, after the shared references."""
@@ -207,7 +208,9 @@ class Inspector:
 
     def _encode_asked(self, asked: Asked) -> Encoded:
         turns = [*(Turn(*pair) for pair in turns_of(asked.history)), Turn(asked.question)]
-        square = resize_square(as_image(asked.query), self.side)
+        length = sum(len(turn.question) + len(turn.answer or "") for turn in turns)
+        check_length(length, "the question with its history")
+        square = resize_square(as_photograph(asked.query, self.unit), self.side)
         return self._encode(turns, [square], self._squares(asked.references))
 
     def _on_grid(self, maps: np.ndarray) -> np.ndarray:
@@ -221,8 +224,9 @@ class Inspector:
 
     def _encode_chat(self, messages: Messages) -> Encoded:
         vision, pixels = self.config.vision, self.pixels
+        parts = parts_of(messages, self.tokenizer.plain)
         return self.encoder.chat(
-            [part if isinstance(part, str) else native_image(part, vision, pixels) for part in parts_of(messages)]
+            [part if isinstance(part, str) else native_image(part, vision, pixels) for part in parts]
         )
 
 

@@ -2,12 +2,14 @@
 
     [{"role": "user", "content": [{"type": "image", "image": path or PIL image}, {"type": "text", "text": "…"}]}]
 
-Content may also be a plain string. The result equals the published chat template with generation prompt.
+Content may also be a plain string. The result equals the published chat template with generation prompt, but for what
+would be special tokens in the texts of a message: those stay words, or a text could end its turn and speak for another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,11 +18,14 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.image_input import as_image
 
 Messages = Sequence[Mapping]
+ROLES = ("system", "user", "assistant")
+MOST_CHARACTERS = 20_000  # of a question or a chat's texts: attention's memory grows with their square
 _IMAGE_TOKENS = ("<|image_pad|>", "<|video_pad|>")
 
 
-def parts_of(messages: Messages) -> list[str | np.ndarray]:
-    """Text and uint8[H, W, 3] photographs, no two texts side by side. Raises InputError naming the message."""
+def parts_of(messages: Messages, plain: Callable[[str], str]) -> list[str | np.ndarray]:
+    """Text and uint8[H, W, 3] photographs, no two texts side by side. plain: makes words of special tokens
+    (Tokenizer.plain). Raises InputError naming the message, and for texts that are too long."""
     if not messages:
         raise InputError("the chat is empty; give at least one message of the user")
     parts: list[str | np.ndarray] = []
@@ -35,14 +40,23 @@ def parts_of(messages: Messages) -> list[str | np.ndarray]:
         say(opening("system") + SYSTEM + CLOSING)
     for index, message in enumerate(messages):
         say(opening(_role(message, index)))
-        for item in _items(message, index):
-            if isinstance(item, str):
-                say(item)
+        for kind, items in itertools.groupby(_items(message, index), type):
+            if kind is str:
+                say(plain("".join(items)))  # joined first: a token may be spread over two parts
             else:
-                parts.append(item)
+                parts.extend(items)
         say(CLOSING)
     say(opening("assistant"))
+    check_length(sum(len(part) for part in parts if isinstance(part, str)), "the chat")
     return parts
+
+
+def check_length(characters: int, what: str) -> None:
+    """Raise InputError where a text is too long."""
+    if characters > MOST_CHARACTERS:
+        raise InputError(
+            f"{what} has {characters:,} characters of text, at most {MOST_CHARACTERS:,} can be answered; shorten it"
+        )
 
 
 def turns_of(history: Iterable[tuple[str, str] | Mapping]) -> list[tuple[str, str]]:
@@ -66,6 +80,8 @@ def _role(message: Mapping, index: int) -> str:
     role = message.get("role") if isinstance(message, Mapping) else None
     if not isinstance(role, str):
         raise InputError(f"message {index} of the chat has no role; expected {{'role': …, 'content': …}}")
+    if role not in ROLES:
+        raise InputError(f"message {index} of the chat has role {role[:80]!r}; choose one of {', '.join(ROLES)}")
     return role
 
 

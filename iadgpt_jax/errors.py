@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import sys
+import unicodedata
 from collections.abc import Iterator
 
 INPUT_FAULT = 2
@@ -26,17 +28,29 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see --help")
 
 
+def printable(text: str) -> str:
+    """Text of foreign origin, as a file's name, with control characters written as \\xNN: printed raw, a name could
+    move a terminal's cursor, colour it or rename its window. Line breaks and tabs stay."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
     """For the mains of launch/ and tools/, as `@clear_errors()` or `with clear_errors():`.
 
     An `InputError` ends the process with one line `error: …` on standard error and exit status 2, an interrupt (Ctrl-C)
-    with status 130.
+    with status 130. What the terminal's encoding lacks is printed as an escape: after hours of work a file's name must
+    not end it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except InputError as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        print("error: " + " ".join(printable(str(error)).split()), file=sys.stderr)
         sys.exit(INPUT_FAULT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

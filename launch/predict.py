@@ -27,7 +27,7 @@ from PIL import Image
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
 from iadgpt_jax.data.images import read_image
-from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors, printable
 from iadgpt_jax.evaluate.heatmap import overlay, save_map_png16
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.progress import progress
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
         )
         if not flags.json:
-            print(readable(path, inspector.prompt.question, result, map_path, overlay_path))
+            print(printable(readable(path, inspector.prompt.question, result, map_path, overlay_path)))
     if flags.json:
         print(json.dumps(records if len(records) > 1 else records[0], indent=2, ensure_ascii=False))
 

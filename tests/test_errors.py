@@ -1,11 +1,12 @@
 """Commands end with one clear line and a status when the input is at fault; bugs keep their traceback."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, clear_errors, printable
 
 
 def _main(exception: BaseException) -> None:
@@ -21,6 +22,25 @@ def test_input_error_is_one_line_and_status_2(capsys):
         _main(InputError("no such file:\n  a.png; check --query"))
     assert exit_.value.code == 2
     assert capsys.readouterr().err == "error: no such file: a.png; check --query\n"
+
+
+def test_a_name_cannot_steer_the_terminal(capsys):
+    with pytest.raises(SystemExit):
+        _main(InputError("no such file: \x1b]0;owned\x07\x9b31m\u202egnp.exe ä \udcff; check it"))
+    said = capsys.readouterr().err
+    assert said == "error: no such file: \\x1b]0;owned\\x07\\x9b31m\\u202egnp.exe ä \\udcff; check it\n"
+    assert printable("a\tb\n") == "a\tb\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_name_that_the_terminal_cannot_print_does_not_end_the_work(encoding):
+    code = (
+        "from iadgpt_jax.errors import clear_errors\n"
+        "with clear_errors():\n    print('wrote \\u00e4\\u6f22\\udcff.png')\n    print('done')"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, env=environment)
+    assert (run.returncode, run.stderr) == (0, b"") and run.stdout.endswith(b"done\n")
 
 
 def test_interrupt_is_status_130(capsys):

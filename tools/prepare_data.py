@@ -36,7 +36,7 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 from iadgpt_jax.data.images import MAX_PIXELS
 from iadgpt_jax.data.sources.datasets import DATASETS
 from iadgpt_jax.data.sources.prepare import SHEET_FILE, Request, Runner, prepare
-from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors, printable
 from iadgpt_jax.progress import progress
 
 LEAST_SIDE = 28  # one merged token
@@ -62,10 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{flags.dataset}: {dataset.citation}; licence: {dataset.licence}; {dataset.page}")
 
     start = time.monotonic()
-    report = prepare(request, runner, say=lambda line: print(line, flush=True), watch=watch)
+    report = prepare(request, runner, say=lambda line: print(printable(line), flush=True), watch=watch)
     for line in report.lines():
-        print(line)
+        print(printable(line))
     for line in report.warnings():
+        line = printable(line)
         print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
     size = sum(path.stat().st_size for path in flags.out.rglob("*") if path.is_file())
     print(

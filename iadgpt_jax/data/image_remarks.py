@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from iadgpt_jax.errors import printable
+
 _collected: ContextVar[list[tuple[str, str]] | None] = ContextVar("collected", default=None)
 _said: set[str] = set()
 _lock = threading.Lock()
@@ -24,7 +26,8 @@ def remark(name: str, what: str) -> None:
         if kind in _said:
             return
         _said.add(kind)
-    print(f"warning: {name} {what} (further such images are not named)", file=sys.stderr, flush=True)
+    line = f"warning: {printable(name)} {what} (further such images are not named)"
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

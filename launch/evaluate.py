@@ -110,7 +110,7 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
             say(f"{one.spec}: {one.note}")
 
     # ---- What the model was trained on shows nothing here ----
-    opened = open_checkpoint(args.checkpoint)
+    opened = open_checkpoint(args.checkpoint).checked()  # the step that load_model will use
     seen: dict[int, dict[str, str]] = {}
     for one in evaluations:
         seen[id(one)] = trained_before(opened.info, one.source, one.categories, hashing if main_process else unwatched)

@@ -126,7 +126,7 @@ def _generate(
 
     if jax.process_count() > 1:
         raise InputError("a benchmark of answers runs in one process; start it without launch/local.py, on one host")
-    opened = open_checkpoint(checkpoint)
+    opened = open_checkpoint(checkpoint).checked()  # the step that load_model will use
     seen = trained_before(
         opened.info, source, sorted({question.category for case in cases for question in case.questions}), _hashing
     )

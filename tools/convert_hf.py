@@ -43,6 +43,7 @@ from iadgpt_jax.convert.side_files import copy_tokenizer
 from iadgpt_jax.convert.stored import write_params
 from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.digests import write_digests
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.progress import Meter, progress
 
@@ -76,6 +77,7 @@ def import_command(flags: argparse.Namespace) -> None:
             shutil.rmtree(aside / TOKENIZER)  # the model's own files instead, which hold more than ours
             (aside / TOKENIZER).mkdir()
             copy_tokenizer(hf.directory, aside / TOKENIZER)
+            write_digests(aside / TOKENIZER)
             write_params(aside / STEPS, hf.pending(dtype), megabytes("importing"))
             aside.rename(flags.out)
         finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from iadgpt_jax.checkpoint.files import MODEL_FILE, STEPS, TOKENIZER
 from iadgpt_jax.checkpoint.whole import set_damaged_aside
 from iadgpt_jax.convert.stored import PARAMS
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.digests import write_digests
+from iadgpt_jax.digests import damage, write_digests
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.registry import config_from_dict, config_to_dict
 
 TRAINING, DATA = "training", "data"
+CHECKSUM = "crc32"  # of model.json's other values
 
 
 def write_model_files(workdir: str | Path, config: ModelConfig, tokenizer: Tokenizer, info: dict) -> None:
@@ -36,9 +38,11 @@ def write_model_files(workdir: str | Path, config: ModelConfig, tokenizer: Token
     """
     workdir = Path(workdir)
     aside = workdir / f".{MODEL_FILE}.{os.getpid()}"
+    saved = {"model": config_to_dict(config), "info": info}
     try:
         tokenizer.save(workdir / TOKENIZER)
-        aside.write_text(json.dumps({"model": config_to_dict(config), "info": info}, indent=2, sort_keys=True))
+        write_digests(workdir / TOKENIZER)
+        aside.write_text(json.dumps(saved | {CHECKSUM: _checksum(saved)}, indent=2, sort_keys=True))
         aside.replace(workdir / MODEL_FILE)
     except OSError as error:
         aside.unlink(missing_ok=True)
@@ -54,12 +58,24 @@ def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]
     path = Path(workdir) / MODEL_FILE
     try:
         saved = json.loads(path.read_text())
+        if saved.pop(CHECKSUM, None) not in (None, _checksum(saved)):
+            raise InputError(
+                f"{path} has changed since it was written: restore it from a backup, or remove its {CHECKSUM} if you "
+                "changed it yourself"
+            )
         config, info = config_from_dict(saved["model"]), saved["info"]
         if not isinstance(info, dict):
             raise TypeError(f"info is {info!r}")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error}): restore it from a backup") from error
+    if what := damage(Path(workdir) / TOKENIZER):
+        raise InputError(f"{Path(workdir) / TOKENIZER} is damaged ({what}): restore it from a backup")
     return config, Tokenizer.load(Path(workdir) / TOKENIZER), info
+
+
+def _checksum(saved: dict) -> int:
+    """CRC-32 of the values, however they are laid out."""
+    return zlib.crc32(json.dumps(saved, sort_keys=True).encode())
 
 
 class _Trees(ocp.StandardCheckpointHandler):

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.checkpoint.load import load_model
-from iadgpt_jax.checkpoint.workdir import DATA, TRAINING, Checkpoints, save_model
+from iadgpt_jax.checkpoint.workdir import (
+    DATA,
+    TRAINING,
+    Checkpoints,
+    read_model_files,
+    save_model,
+    write_model_files,
+)
 from iadgpt_jax.convert.stored import PARAMS, open_params
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.digests import DIGESTS, damage
@@ -162,3 +169,22 @@ def test_whatever_orbax_raises_is_one_line(name, workdir):
             checkpoints.restore_params(2, ABSTRACT[0])
         with contextlib.suppress(InputError):
             open_params(step.parent)
+
+
+def test_a_bit_flipped_in_the_models_card_or_tokenizer_is_one_line(tmp_path):
+    """100 places: a digit of the image's side, a letter of a word."""
+    config, tokenizer, info = small_config(), tiny_tokenizer(), {"stage": 1, "image_side": 448}
+    write_model_files(tmp_path, config, tokenizer, info)
+    rng = random.Random(0)
+    for path, times in ((tmp_path / "model.json", 80), (tmp_path / "tokenizer" / "tokenizer.json", 20)):
+        whole = path.read_bytes()
+        for _ in range(times):
+            flip(path, rng.randrange(8 * len(whole)))
+            try:
+                found, _, said = read_model_files(tmp_path)
+            except InputError as error:
+                assert "\n" not in str(error)
+            else:
+                assert path.name == "model.json" and (found, said) == (config, info)  # a blank
+            path.write_bytes(whole)
+    assert read_model_files(tmp_path)[::2] == (config, info)

@@ -26,6 +26,7 @@ from ml_collections import config_flags
 from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.lock import Lock
+from iadgpt_jax.checkpoint.whole import set_damaged_aside
 from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files, write_model_files
 from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.ancestry import INFO_KEY, training_entry, with_entries
@@ -79,6 +80,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
 def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> None:
     """`train`, in a workdir that no other run works in."""
     # ---- What the workdir holds, and where the data comes from, before anything expensive ----
+    set_damaged_aside(workdir)  # so that the newest step is a whole one
     newest = decided(lambda: finished_steps(workdir)[-1:])
     check_agreement({"step in --workdir": [step for step in newest if step in finished_steps(workdir)]})
     going_on, params, stored = bool(newest), None, {}
@@ -122,7 +124,7 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
         )
 
     # ---- State, sharded over the mesh from the start ----
-    checkpoints = Checkpoints(workdir, config.keep)
+    checkpoints = Checkpoints(workdir, config.keep, checked=True)
     first = 0
     trained_on = with_entries(
         stored, [training_entry(config.stage, one.source, one.categories, hashing) for one in sources]

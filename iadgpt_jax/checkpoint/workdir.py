@@ -109,12 +109,12 @@ def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
 class Checkpoints:
     """The steps of one workdir. Saving is asynchronous: `close` (or leaving a with block) waits for it.
 
-    Opened for writing, it sets damaged steps aside, so that the latest is whole. Raises InputError where there are
-    steps and none is.
+    Opened for writing, it sets damaged steps aside, so that the latest is whole, unless that was done already
+    (`checked`). Raises InputError where there are steps and none is.
     """
 
-    def __init__(self, workdir: str | Path, keep: int = 2, read_only: bool = False):
-        if not read_only:
+    def __init__(self, workdir: str | Path, keep: int = 2, read_only: bool = False, checked: bool = False):
+        if not read_only and not checked:
             set_damaged_aside(workdir)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, create=not read_only, read_only=read_only,

@@ -156,6 +156,8 @@ def test_a_killed_process_ends_the_job_by_name_and_a_restart_goes_on(in_two, sta
 
 
 AGREE = """
+import sys
+sys.path.insert(0, {root!r})
 import jax
 from iadgpt_jax.distributed import check_agreement, decided, joined
 from iadgpt_jax.errors import clear_errors
@@ -171,7 +173,7 @@ with clear_errors(), joined():
 def test_processes_that_disagree_end_with_the_same_line(tmp_path):
     """Whatever the lengths of what they have; one that agrees with process 0 does not go on alone."""
     script = tmp_path / "agree.py"
-    script.write_text(AGREE)
+    script.write_text(AGREE.replace("{root!r}", repr(str(ROOT))))
     status, said = ended(begin(2, 1, [script], tmp_path))
     assert status == 2, said
     line = (

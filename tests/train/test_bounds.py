@@ -92,9 +92,9 @@ def test_a_mesh_has_sizes_of_one_or_more(sizes):
     "key", ["vision.window", "vision.patch", "vision.heads", "language.heads", "language.kv_heads"]
 )
 @pytest.mark.parametrize("value", [0, -1])
-def test_sizes_of_a_model_are_more_than_0(key, value):
+def test_sizes_of_a_model_are_1_or_more(key, value):
     part, name = key.split(".")
-    with pytest.raises(InputError, match=f"{name} is {value}: choose more than 0"):
+    with pytest.raises(InputError, match=f"{name} is {value}: choose a whole number, 1 or more"):
         with_options(preset("tiny"), {part: {name: value}})
 
 

@@ -66,8 +66,8 @@ def _stages(config, parts) -> dict[str, dict[str, float | None]]:
 
 
 def _rate(batches: Batches) -> float:
-    """Rows that one thread reads, decodes, encodes and packs in a second of its processor's time. Copied as for a worker
-    process, sources have forgotten what they decoded: a large dataset does not stay in memory either."""
+    """Rows that one thread reads, decodes, encodes and packs in a second of its processor's time. Copied as for a
+    worker process, sources have forgotten what they decoded: a large dataset does not stay in memory either."""
     fresh = copy.deepcopy(batches)
     start = time.thread_time()
     for group in range(TIMED):

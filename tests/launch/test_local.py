@@ -85,7 +85,7 @@ def test_two_processes_compute_what_one_computes_on_every_mesh(in_two, start, tm
     """The losses of every step, to rounding; exactly the same targets, so the same instances; and what the host counts,
     which is of both."""
     train_on([ALONE], 1, tmp_path, start)
-    expected = logged(tmp_path / "8x1x1")
+    expected = logged(tmp_path / "4x1x1")
     assert len(expected) == RUN["steps"] and expected[0]["loss"] != expected[-1]["loss"]
     for mesh in MESHES:
         got = logged(in_two / "x".join(map(str, mesh)))

@@ -158,7 +158,7 @@ def test_another_model_with_another_loss_is_a_line_in_a_table(plain, microbatche
     training = build_training(stage, plain, mesh, ShardingRules())
     rows = abstract_rows(training.shape, stage.rows, plain, training.rows)
     state, metrics = jax.eval_shape(training.step, training.state, rows)
-    assert metrics.keys() == {"loss", "smallness", "gradient_norm", "learning_rate", "targets"}
+    assert metrics.keys() == {"loss", "smallness", "gradient_norm", "learning_rate", "skipped", "targets"}
     assert jax.tree.structure(state) == jax.tree.structure(training.state)
 
 

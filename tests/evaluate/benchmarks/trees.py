@@ -6,12 +6,22 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from iadgpt_jax.infer.inspector import Asked, Said
-from tests.data.sources.trees import image
+from tests.data.sources.trees import hash_of
 
 SEVEN = ("Anomaly Detection", "Defect Classification", "Defect Localization", "Defect Description", "Defect Analysis",
          "Object Classification", "Object Details")  # fmt: skip
 DATASETS = ("DS-MVTec/bottle", "VisA/candle")
+
+
+def image(path: Path, seed: int = 0) -> None:
+    """A picture that differs from every other's, large enough to be inspected."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed + hash_of(path)).integers(0, 256, (56, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
 
 
 def draw_mmad(root: Path) -> Path:

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from iadgpt_jax.whole_file import write_whole
+
 DIGESTS = "digests.json"
 PART_BYTES = 64 << 20  # of a file, checked by one thread or one process
 _PIECE_BYTES = 1 << 20  # read at a time: stays in the processor's cache
@@ -31,9 +33,7 @@ def write_digests(folder: Path, names: Sequence[str] | None = None) -> None:
     for (name, _), checksum in zip(parts, _in_threads(folder, parts, PART_BYTES), strict=True):
         files[name]["crc32"].append(checksum)
     text = json.dumps({"part_bytes": PART_BYTES, "files": files}, indent=0)
-    aside = folder / f".{DIGESTS}.aside"
-    aside.write_text(text)
-    aside.replace(folder / DIGESTS)
+    write_whole(folder / DIGESTS, text)
 
 
 def has_digests(folder: Path) -> bool:

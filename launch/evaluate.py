@@ -15,7 +15,7 @@ processes (hosts of a cluster, or launch/local.py) share the work if OUT is a fo
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +27,10 @@ from absl import logging
 
 from iadgpt_jax import __version__
 from iadgpt_jax.checkpoint.files import kind_of
-from iadgpt_jax.data.ancestry import INFO_KEY, trained_before
+from iadgpt_jax.data.ancestry import INFO_KEY, refuse_trained, trained_before
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt, prompt_of
 from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
+from iadgpt_jax.data.sources.pixel_hashes import hashed_aloud, unwatched
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.evaluate.benchmarks.command import add_benchmark_flags, evaluate_benchmarks, specifications
@@ -43,7 +44,6 @@ from iadgpt_jax.evaluate.work import pieces_of, score_missing, share
 from iadgpt_jax.progress import progress
 
 NEEDED = ("checkpoint", "dataset", "out")  # without --from
-NAMED = 4  # categories that a message names before it only counts
 
 
 @clear_errors()
@@ -95,7 +95,7 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
     """Score every dataset at every ratio, then write and print metrics. All processes do this together."""
     import jax
 
-    from iadgpt_jax.checkpoint.digest import checkpoint_digest
+    from iadgpt_jax.checkpoint.identity import checkpoint_identity
     from iadgpt_jax.checkpoint.load import inspection_info, load_model, open_checkpoint
     from iadgpt_jax.distributed import is_main_process, wait_for_all
     from iadgpt_jax.evaluate.evaluator import Evaluator
@@ -113,12 +113,11 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
     opened = open_checkpoint(args.checkpoint).checked()  # the step that load_model will use
     seen: dict[int, dict[str, str]] = {}
     for one in evaluations:
-        seen[id(one)] = trained_before(opened.info, one.source, one.categories, hashing if main_process else unwatched)
-        if seen[id(one)] and not args.allow_trained:
-            raise InputError(
-                f"{args.checkpoint} was trained on {told(seen[id(one)])}: leave them out with --categories, or say "
-                "--allow_trained, and the results will tell"
-            )
+        seen[id(one)] = trained_before(
+            opened.info, one.source, one.categories, hashed_aloud if main_process else unwatched
+        )
+        if not args.allow_trained:
+            refuse_trained(args.checkpoint, seen[id(one)])
         if opened.info.get("stage") and INFO_KEY not in opened.info:
             say(f"note: {args.checkpoint} does not say what it was trained on; make sure that it was not {one.spec}")
 
@@ -127,7 +126,7 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
     side, unit = args.side or info["image_side"], vision.patch * vision.merge
     if side < unit or side % unit:
         raise InputError(f"--side={side}: choose a multiple of {unit}, or 0 for that of training")
-    prompt, digest = prompt or prompt_of(info), checkpoint_digest(opened.directory, opened.step)
+    prompt, digest = prompt or prompt_of(info), checkpoint_identity(opened.directory, opened.step)
     facts = {
         "checkpoint": str(args.checkpoint), "step": opened.step, "detection_prompt": prompt.name,
         "allow_trained": args.allow_trained, "version": __version__,
@@ -263,21 +262,6 @@ def shares(text: str) -> list[float]:
     if not all(0 < value <= 1 for value in values):
         raise InputError(f"--ratio={text}: choose shares of tokens above 0 and at most 1, separated by commas")
     return values
-
-
-def told(seen: dict[str, str]) -> str:
-    """ "bolt (stage 2), nut (stage 3)": what was trained on, the first few of it."""
-    named = [f"{category} ({why})" for category, why in list(seen.items())[:NAMED]]
-    return ", ".join(named) + (f" and {len(seen) - NAMED} more categories" if len(seen) > NAMED else "")
-
-
-def hashing(files: Iterable, total: int) -> Iterable:
-    """Progress over photographs that are compared with those trained on."""
-    return progress(files, total, "hashing", "photographs") if total else files
-
-
-def unwatched(items: Iterable, total: int) -> Iterable:
-    return items
 
 
 def say(line: str) -> None:

@@ -24,6 +24,7 @@ from iadgpt_jax.checkpoint.lock import locked
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.whole_file import write_json
 
 STAGES = ("stage1", "stage2", "stage3", "stage3_finish")
 SHOTS = (1, 2, 4)
@@ -102,9 +103,7 @@ def run(args: argparse.Namespace) -> None:
         "wall_seconds": round(time.monotonic() - start, 1), "training_seconds": round(trained, 1), "seed": args.seed,
         **measured.results, "answers": answers.grades, "export": {"directory": export.name, "note": note},
     }  # fmt: skip
-    aside = workdir / f".results.json.{os.getpid()}"
-    aside.write_text(json.dumps(results, indent=2))
-    aside.replace(workdir / "results.json")
+    write_json(workdir / "results.json", results)
     write_report(
         workdir / "report.html",
         title="IADGPT quickstart",

@@ -35,6 +35,7 @@ from iadgpt_jax.sweep.spec import Sweep
 from iadgpt_jax.sweep.table import render_csv, render_latex, render_text
 from iadgpt_jax.sweep.times import Times, spoken
 from iadgpt_jax.sweep.watch import Watch
+from iadgpt_jax.whole_file import write_whole
 from launch.configuration import ROOT, load_file, read_config
 
 VISA_QUERIES = 2162  # test images of VisA, what --plan counts for an evaluation
@@ -148,9 +149,7 @@ def write_tables(plan: Plan, failed: Mapping[str, str], out: Path) -> int:
         "table.csv": render_csv(found), "table.tex": render_latex(found),
     }  # fmt: skip
     for name, text in files.items():
-        aside = out / f".{name}.{os.getpid()}"
-        aside.write_text(text)
-        aside.replace(out / name)
+        write_whole(out / name, text)
     draw(found, out / "plot.svg", out / "plot.png")
     print(render_text(found))
     print(f"wrote {out}/: {', '.join(files)}, plot.svg, plot.png")

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import jax
 import ml_collections
@@ -35,6 +35,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import open_batches, put
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.run_sources import only, open_sources, without_evaluation_data
+from iadgpt_jax.data.sources.pixel_hashes import hashed_aloud, unwatched
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import (
     StopSignals,
@@ -47,7 +48,6 @@ from iadgpt_jax.distributed import (
 )
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import model_of, preset
-from iadgpt_jax.progress import progress
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.bounds import check_configuration
 from iadgpt_jax.train.build import build_training
@@ -89,6 +89,7 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
         if not config.resume_anyway:
             check_changes(workdir, newest[0], stored.get("config", {}), json_config(config))
     sources = [only(source, config)] if source else open_sources(config)
+    hashing = hashed_aloud if is_main_process() else unwatched
     sources = without_evaluation_data(sources, config.leakage, warn, hashing)
     mesh = make_mesh(**config.mesh)
     rules = ShardingRules()
@@ -221,11 +222,6 @@ def make_workdir(workdir: str) -> None:
 
 def json_config(config: ml_collections.ConfigDict) -> dict:
     return json.loads(config.to_json_best_effort())
-
-
-def hashing(files: Iterable, total: int) -> Iterable:
-    """Progress over photographs that are compared with evaluation data, or noted in model.json."""
-    return progress(files, total, "hashing", "photographs") if is_main_process() and total else files
 
 
 def say(line: str) -> None:

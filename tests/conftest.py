@@ -47,6 +47,16 @@ def forget_compiled_programs():
             trim(0)
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For files whose programs take longer to compile than to run: XLA leaves most optimizations out."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def _peak_bytes() -> int:
     """Peak resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from iadgpt_jax.checkpoint.files import STEPS, finished_steps
 from iadgpt_jax.digests import damage, has_digests
-from iadgpt_jax.distributed import is_main_process
+from iadgpt_jax.distributed import decided, gathered, is_main_process
 from iadgpt_jax.errors import InputError
 
 
@@ -37,11 +36,10 @@ def set_damaged_aside(workdir: str | Path) -> None:
 
     Raises InputError where no step is whole; then nothing is renamed.
     """
-    together = jax.process_count() > 1
-    steps = _same_everywhere(finished_steps(workdir)) if together else finished_steps(workdir)
+    steps = decided(lambda: finished_steps(workdir))
     if not steps:
         return
-    step, damaged = _first_whole(workdir, steps, None, together)
+    step, damaged = _first_whole(workdir, steps, None, together=jax.process_count() > 1)
     for other, what in damaged.items():
         folder = Path(workdir) / STEPS / str(other)
         aside, number = folder.with_name(f"{other}.damaged"), 1
@@ -51,8 +49,8 @@ def set_damaged_aside(workdir: str | Path) -> None:
         _say(f"step {other} of {workdir} is damaged ({what}): step {step} is used instead; it is kept as {aside.name}")
         if is_main_process():
             folder.rename(aside)
-    if damaged and together:
-        _wait("damaged steps are set aside")
+    if damaged and jax.process_count() > 1:
+        gathered(None)  # by now they are set aside
 
 
 def check_step(workdir: str | Path, step: int, item: str, together: bool = False) -> None:
@@ -84,37 +82,14 @@ def _first_whole(
 
 def _damage_of(folder: Path, item: str | None, together: bool) -> str | None:
     share, shares = (jax.process_index(), jax.process_count()) if together else (0, 1)
-    found = None
-    for part in _items(folder, item):
-        if what := damage(part, share, shares):
-            found = f"{part.name}: {what}"
-            break
-    if not together:
-        return found
-    from jax.experimental.multihost_utils import process_allgather
-
-    finders = np.flatnonzero(process_allgather(np.int32(found is not None)))
-    return found or (f"process {finders[0]} found it" if finders.size else None)
+    found = next(
+        (f"{part.name}: {what}" for part in _items(folder, item) if (what := damage(part, share, shares))), None
+    )
+    return next(filter(None, gathered(found)), None) if together else found
 
 
 def _items(folder: Path, item: str | None) -> list[Path]:
     return [folder / item] if item else sorted(path for path in folder.iterdir() if path.is_dir())
-
-
-def _same_everywhere(steps: Sequence[int]) -> list[int]:
-    """Process 0's list of steps, its newest 64: another host may see a folder later."""
-    from jax.experimental.multihost_utils import broadcast_one_to_all
-
-    padded = np.full(64, -1, np.int32)
-    newest = list(steps)[-64:]
-    padded[: len(newest)] = newest
-    return [int(step) for step in broadcast_one_to_all(padded) if step >= 0]
-
-
-def _wait(what: str) -> None:
-    from jax.experimental.multihost_utils import sync_global_devices
-
-    sync_global_devices(what)
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,6 @@ tree holds is training's affair (train/resume.py).
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from iadgpt_jax.digests import damage, write_digests
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.registry import config_from_dict, config_to_dict
+from iadgpt_jax.whole_file import write_whole
 
 TRAINING, DATA = "training", "data"
 CHECKSUM = "crc32"  # of model.json's other values
@@ -37,15 +37,13 @@ def write_model_files(workdir: str | Path, config: ModelConfig, tokenizer: Token
       InputError: they cannot be written there.
     """
     workdir = Path(workdir)
-    aside = workdir / f".{MODEL_FILE}.{os.getpid()}"
     saved = {"model": config_to_dict(config), "info": info}
     try:
         tokenizer.save(workdir / TOKENIZER)
         write_digests(workdir / TOKENIZER)
-        aside.write_text(json.dumps(saved | {CHECKSUM: _checksum(saved)}, indent=2, sort_keys=True))
-        aside.replace(workdir / MODEL_FILE)
+        text = json.dumps(saved | {CHECKSUM: _checksum(saved)}, indent=2, sort_keys=True)
+        write_whole(workdir / MODEL_FILE, text)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise InputError(f"{workdir} cannot be written ({error.strerror}): make room, or choose another") from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from iadgpt_jax.alone import FILE as LOCK_FILE
 from iadgpt_jax.corpus import workdir as files
 from iadgpt_jax.data.sources.datasets import Dataset
 from iadgpt_jax.data.sources.entry import TRAIN, Entry
@@ -39,7 +40,7 @@ def read(tree: Tree) -> Iterator[Entry]:
         for item in files.read_left_out(tree.path(report), step):
             tree.leave_out(item.path, item.why)
     tree.take(files.IMAGES_FILE, files.CAPTIONS_FILE, files.CLEAN_REPORT, files.DESCRIBE_REPORT)
-    tree.take(files.FINGERPRINTS_FILE, files.ANSWERS_FILE, files.LOCK_FILE)
+    tree.take(files.FINGERPRINTS_FILE, files.ANSWERS_FILE, LOCK_FILE)
     tree.take(*(f"{files.COLLECTED}/{name}/{files.SOURCES_FILE}" for name in tree.folders(files.COLLECTED)))
     described = files.read_lines(tree.path(files.CAPTIONS_FILE), "describe")
     told_of = {line["image"] for line in described} | {item.path for item in tree.left_out}

@@ -11,14 +11,15 @@ dataset/                                          publish: what training reads
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from iadgpt_jax.alone import alone_in
 from iadgpt_jax.data.sources.entry import LeftOut
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.whole_file import write_whole
 
 COLLECTED, CLEANED, DESCRIBED = "collected", "cleaned", "described"
 SOURCES_FILE = "sources.jsonl"
@@ -28,7 +29,6 @@ FINGERPRINTS_FILE = "fingerprints.jsonl"
 ANSWERS_FILE = "answers.jsonl"
 CAPTIONS_FILE = f"{DESCRIBED}/captions.jsonl"
 DESCRIBE_REPORT = f"{DESCRIBED}/report.json"
-LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
@@ -37,25 +37,8 @@ def opened(workdir: Path) -> Iterator[None]:
 
     Raises InputError where it cannot be written, or another process is at work in it.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / LOCK_FILE).open("w")
-    except OSError as error:
-        raise InputError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is at work in {workdir}; wait for it, or name another one") from error
+    with alone_in(workdir, f"at work in {workdir}", "name another --workdir"):
         yield
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.unfinished")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def write_lines(path: Path, items: Iterable[dict[str, Any]]) -> None:

@@ -20,9 +20,11 @@ import numpy as np
 from iadgpt_jax.data.leakage import normalised, positions_of
 from iadgpt_jax.data.sources.pixel_hashes import Watch, hashes_of, unwatched
 from iadgpt_jax.data.sources.sample import Source
+from iadgpt_jax.errors import InputError
 
 INFO_KEY = "trained_on"
 OF_CATEGORY, IN_ALL = 16, 4096  # hashes kept of a category, and of a source; at least one of a category
+NAMED = 4  # categories that a line names before it only counts
 _BYTES = 8
 
 
@@ -82,6 +84,21 @@ def trained_before(
         name: f"stage {by[name]['stage']}, whose {by[name]['source']} shows at least {count} of its images"
         for name, count in same.items()
     }
+
+
+def refuse_trained(checkpoint: object, seen: Mapping[str, str]) -> None:
+    """Raises InputError that names the first of `seen`, what `trained_before` found; nothing where it found nothing."""
+    if seen:
+        raise InputError(
+            f"{checkpoint} was trained on {few(seen)}: leave them out with --categories, or say --allow_trained, and "
+            "the results will tell"
+        )
+
+
+def few(seen: Mapping[str, str]) -> str:
+    """ "bolt (stage 2), nut (stage 3)": what `trained_before` found, the first few of it."""
+    named = ", ".join(f"{category} ({why})" for category, why in list(seen.items())[:NAMED])
+    return named + (f" and {len(seen) - NAMED} more categories" if len(seen) > NAMED else "")
 
 
 def _spread(indices: np.ndarray, most: int) -> np.ndarray:

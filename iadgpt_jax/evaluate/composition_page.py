@@ -19,7 +19,8 @@ from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.data.unpack import Held, Part, Run, held_in, image_in, masks_in
 from iadgpt_jax.evaluate.gallery import Picture, picture
 from iadgpt_jax.evaluate.heatmap import outline
-from iadgpt_jax.evaluate.page import environment, write_whole
+from iadgpt_jax.evaluate.page import environment
+from iadgpt_jax.whole_file import write_whole
 
 GROUPS = 16  # of rows looked through, at most, for every task
 SIDE, QUALITY = 224, 82  # of pictures

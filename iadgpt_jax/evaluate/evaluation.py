@@ -14,10 +14,11 @@ from typing import Any
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.protocol import CategoryPlan, draw_plans, keys_of, pools_of, without_queries
-from iadgpt_jax.evaluate.raw import file_stem, write_json
+from iadgpt_jax.evaluate.raw import file_stem
 from iadgpt_jax.evaluate.reference_list import AUTO, ReferenceList, find_list, good_keys
 from iadgpt_jax.evaluate.results import PROTOCOL
 from iadgpt_jax.evaluate.work import indices_of
+from iadgpt_jax.whole_file import write_json
 
 
 @dataclass(frozen=True)

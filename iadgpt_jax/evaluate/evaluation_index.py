@@ -7,10 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from iadgpt_jax.evaluate.evaluation_tables import measured, named
-from iadgpt_jax.evaluate.page import environment, write_whole
+from iadgpt_jax.evaluate.page import environment
 from iadgpt_jax.evaluate.report_words import name_of, read_json
 from iadgpt_jax.evaluate.table import by_shots
 from iadgpt_jax.evaluate.table_files import Cell, Table, write_tables
+from iadgpt_jax.whole_file import write_whole
 
 
 def write_index(out: str | Path, directories: Sequence[str | Path]) -> Path:

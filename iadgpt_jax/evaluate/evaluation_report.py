@@ -28,7 +28,7 @@ from iadgpt_jax.evaluate.evaluation_tables import (
 )
 from iadgpt_jax.evaluate.gallery import GalleryItem, Picture, card, picture
 from iadgpt_jax.evaluate.measure import ANSWER, BOTH, MAP, Options
-from iadgpt_jax.evaluate.page import environment, write_whole
+from iadgpt_jax.evaluate.page import environment
 from iadgpt_jax.evaluate.published import benchmark_of, plain
 from iadgpt_jax.evaluate.raw import Masks, RawFolder
 from iadgpt_jax.evaluate.report_curves import (
@@ -44,6 +44,7 @@ from iadgpt_jax.evaluate.table import by_shots, references
 from iadgpt_jax.evaluate.table_files import Table, write_tables
 from iadgpt_jax.evaluate.transcripts import read_transcripts
 from iadgpt_jax.infer.margin import probability
+from iadgpt_jax.whole_file import write_whole
 
 MAX_BYTES = 3_000_000  # of the page: it still travels by mail and opens on a phone
 ROWS = 150  # of categories that the page lists; the files list all

@@ -6,13 +6,14 @@ every good product glow somewhere.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from iadgpt_jax.whole_file import whole_file
 
 OPACITY = 0.8  # of the hottest colour; the photograph must stay recognisable beneath
 _MAX16 = 65535
@@ -74,6 +75,5 @@ def save_map_png16(path: str | Path, map_: np.ndarray, low: float, high: float) 
     notes = PngInfo()
     notes.add_text("low", repr(float(low)))
     notes.add_text("high", repr(float(high)))
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray((scaled * _MAX16).round().astype(np.uint16)).save(aside, format="PNG", pnginfo=notes)
-    aside.replace(path)
+    with whole_file(path) as stream:
+        Image.fromarray((scaled * _MAX16).round().astype(np.uint16)).save(stream, format="PNG", pnginfo=notes)

@@ -1,9 +1,8 @@
-"""What all HTML pages share: how templates are set, and that a page appears complete or not at all."""
+"""What all HTML pages share: how templates are set, and how they show a number and a name."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,14 +21,6 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     made.filters |= {"value": value, "spread": spread, "breakable": breakable}
     return made
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears complete or not at all. Characters that no file can hold (halves of a pair, as JSON may
-    carry them) become question marks."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(text.encode("utf-8", errors="replace"))
-    aside.replace(path)
 
 
 def breakable(name: str) -> Markup:

@@ -13,7 +13,6 @@ Sizes: n queries of a category in the order of its queries file, H × W pixels o
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ from urllib.parse import quote
 import numpy as np
 
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.whole_file import PARTIAL, whole_file, write_json
 
 FORMAT = 1
 LONGEST_STEM = 120  # file systems allow 255 bytes
 SETTINGS = "settings.json"
-PARTIAL = ".partial-"  # begins the name of a file that is being written
 
 
 @dataclass(frozen=True)
@@ -166,24 +165,10 @@ def file_stem(name: str) -> str:
     return stem or "%"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
-    _write(path, lambda stream: stream.write(json.dumps(value, indent=2).encode()))
-
-
 def write_arrays(path: Path, **arrays: Any) -> None:
     """Write a compressed .npz file, whole or not at all. The same arrays give the same bytes."""
-    _write(path, lambda stream: np.savez_compressed(stream, **arrays))
-
-
-def _write(path: Path, fill) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{PARTIAL}{os.urandom(6).hex()}")  # hosts may have processes of the same number
-    with open(aside, "wb") as stream:
-        fill(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
+    with whole_file(path) as stream:
+        np.savez_compressed(stream, **arrays)
 
 
 def _is_whole(path: Path) -> bool:

@@ -17,9 +17,10 @@ import numpy as np
 from iadgpt_jax.evaluate.charts import Line, line_chart, moving_average
 from iadgpt_jax.evaluate.gallery import SHOWN, GalleryItem, cards, picture
 from iadgpt_jax.evaluate.metrics import image_metrics, roc_curve
-from iadgpt_jax.evaluate.page import environment, mean_or_nan, write_whole
+from iadgpt_jax.evaluate.page import environment, mean_or_nan
 from iadgpt_jax.evaluate.strips import METRICS, category_strips
 from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, mean_over_shots, references, summary_rows
+from iadgpt_jax.whole_file import write_whole
 
 MAX_BYTES = 6_000_000  # a page that still travels by mail and opens on a phone
 _PICTURES = ((224, 86), (168, 80), (112, 72), (80, 60))  # longer side and JPEG quality, from best to smallest

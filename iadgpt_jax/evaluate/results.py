@@ -20,7 +20,8 @@ from iadgpt_jax.evaluate.measure import (
     combine,
     measure_category,
 )
-from iadgpt_jax.evaluate.raw import Masks, RawFolder, write_json
+from iadgpt_jax.evaluate.raw import Masks, RawFolder
+from iadgpt_jax.whole_file import write_json
 
 METRICS, PROTOCOL, SUMMARY = "metrics.json", "protocol.json", "summary.json"
 

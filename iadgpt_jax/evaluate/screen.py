@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from iadgpt_jax.data.ancestry import NAMED, few
 from iadgpt_jax.evaluate.measure import IMAGE_METRICS, PIXEL_METRICS, TEXT_METRICS
 from iadgpt_jax.evaluate.table import references, render_table, summary_rows
 
@@ -13,7 +14,6 @@ COLUMNS = {
     "pixel_auroc": "AUROC", "pixel_ap": "AP", "pixel_f1_max": "F1-max", "pixel_aupro": "AUPRO@.3",
 }  # fmt: skip
 WIDTH = 8
-NAMED = 4  # categories that a line names before it only counts
 
 
 def result_lines(results: Mapping[str, Any]) -> Iterator[str]:
@@ -23,9 +23,7 @@ def result_lines(results: Mapping[str, Any]) -> Iterator[str]:
     if results["references"] != "own":
         yield f"a control, references: {results['references']}"
     if seen := results["trained_on"]:
-        named = ", ".join(f"{category} ({why})" for category, why in list(seen.items())[:NAMED])
-        more = f" and {len(seen) - NAMED} more categories" if len(seen) > NAMED else ""
-        yield f"not few-shot results, for the model was trained on {named}{more}"
+        yield f"not few-shot results, for the model was trained on {few(seen)}"
     if results["image_score"] != "answer":
         yield f"images are ranked by: {results['image_score']}"
     if results["smoothing"] != "none":

@@ -9,21 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from iadgpt_jax.evaluate.page import write_whole
+from iadgpt_jax.latex import escape_latex
+from iadgpt_jax.whole_file import write_whole
 
 Cell = str | float | Mapping[str, float] | None  # text, number, {"mean", "std"}, or nothing measured
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "±": r"$\pm$", "–": "--", "−": r"$-$",
-    "[": "{[}", "*": "{*}",  # after the end of a line these two would be its arguments
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,14 +83,6 @@ def to_latex(table: Table) -> str:
     ]
     lines += [" & ".join(escape_latex(table.text(cell)) for cell in row) + r" \\" for row in table.rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is written here; control characters and line ends become spaces."""
-    plain = " ".join("".join(" " if unicodedata.category(char).startswith("C") else char for char in text).split())
-    while "--" in plain:  # a pair would be set as one dash
-        plain = plain.replace("--", "-\0-")
-    return "".join(_LATEX.get(char, char) for char in plain).replace("\0", "{}")
 
 
 def _csv_cell(cell: Cell) -> str:

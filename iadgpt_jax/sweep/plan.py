@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iadgpt_jax.checkpoint.files import STEPS, finished_steps
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.sweep.spec import Setting, Sweep
 
 # Of a configuration: what changes no weight. A stage is the same stage with another value of these.
-WITHOUT_EFFECT = ("init_from", "checkpoint_every", "keep", "log_every", "log_parameters", "loader_threads",
-                  "loader_processes", "profile")  # fmt: skip
-STEPS = "checkpoints"  # the folder of a workdir whose subfolders are its finished steps
+WITHOUT_EFFECT = (
+    "init_from", "checkpoint_every", "checkpoint_minutes", "keep", "resume_anyway", "log_every", "log_parameters",
+    "loader_threads", "loader_processes", "profile",
+)  # fmt: skip
 
 Configure = Callable[[str, Sequence[str]], Any]  # (config name, words --config.KEY=VALUE) -> a ConfigDict
 
@@ -182,10 +184,8 @@ def identity(start: str) -> str:
     if not start or not path.is_dir():
         return start  # "": random weights; or a path on other hosts
     cards = [path / name for name in ("model.json", "config.json", "model.safetensors.index.json")]
-    steps = [int(step.name) for step in (path / STEPS).glob("*") if step.name.isdigit()]
-    return digest(
-        str(path.resolve()), *(card.read_text() for card in cards if card.is_file()), str(max(steps, default=0))
-    )
+    newest = max(finished_steps(path), default=0)
+    return digest(str(path.resolve()), *(card.read_text() for card in cards if card.is_file()), str(newest))
 
 
 def digest(*parts: str) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.errors import INPUT_FAULT
 from iadgpt_jax.sweep.lock import held, mark
 from iadgpt_jax.sweep.plan import Job, Plan
@@ -125,7 +126,7 @@ class Runner:
                 return None
             (job.folder / "configuration.json").write_text(job.configuration + "\n")
             for attempt in range(1, self.attempts + 1):
-                began, first = time.monotonic(), steps_of(job.folder)
+                began, first = time.monotonic(), max(finished_steps(job.folder), default=0)
                 status = self._process(job, lock)
                 if self.outcome.stopped is not None:
                     return None
@@ -164,11 +165,6 @@ class Runner:
 def cores_of(number: int, parallel: int, cores: Sequence[int]) -> set[int]:
     """The cores of one of `parallel` workers: disjoint shares as long as there are enough."""
     return set(cores[number::parallel]) or {cores[number % len(cores)]}
-
-
-def steps_of(workdir: Path) -> int:
-    """The newest finished step of a workdir, 0 without any."""
-    return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
 
 
 def reason(log: Path, status: int) -> str:

@@ -8,15 +8,11 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+from iadgpt_jax.latex import escape_latex
 from iadgpt_jax.sweep.collect import columns_of
 from iadgpt_jax.sweep.spec import Column
 
 MISSING = "–"
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "✓": r"$\checkmark$", "✗": r"$\times$", "–": "--", "×": r"$\times$",
-}  # fmt: skip
 
 
 def measured(row: Mapping, column: Column) -> str:
@@ -130,11 +126,6 @@ def render_csv(found: Mapping) -> str:
     return stream.getvalue()
 
 
-def escaped(text: str) -> str:
-    """Text as LaTeX sets it, character by character."""
-    return "".join(LATEX.get(character, character) for character in text)
-
-
 def render_latex(found: Mapping) -> str:
     """A table environment; needs the packages booktabs and amssymb."""
     heads, rows = cells(found)
@@ -143,11 +134,11 @@ def render_latex(found: Mapping) -> str:
     layout = "l" * marks + "r" * (ours + theirs)
     over = f"\\multicolumn{{{marks}}}{{l}}{{}} & \\multicolumn{{{ours}}}{{c}}{{measured}}"
     if theirs:
-        over += f" & \\multicolumn{{{theirs}}}{{c}}{{{escaped(found['source'])}}}"
+        over += f" & \\multicolumn{{{theirs}}}{{c}}{{{escape_latex(found['source'])}}}"
     names = [*heads[: marks + ours], *(column.head for column in published_columns(found))]
-    body = [" & ".join(map(escaped, line)) + r" \\" for line in rows]
+    body = [" & ".join(map(escape_latex, line)) + r" \\" for line in rows]
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{layout}}}", r"\toprule", over + r" \\",
-        " & ".join(map(escaped, names)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
-        rf"\caption{{{escaped(caption(found))}}}", r"\end{table}", "",
+        " & ".join(map(escape_latex, names)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
+        rf"\caption{{{escape_latex(caption(found))}}}", r"\end{table}", "",
     ])  # fmt: skip

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -36,14 +35,7 @@ SIDE = 84  # three merged tokens: a full window and partial ones
 KINDS = [("qwen", "probability"), pytest.param(("aligned", "logit"), marks=pytest.mark.nightly)]
 UNTIED = dict(language=dict(tied=False))  # with tied weights a random model repeats its last token
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=["qwen", "aligned"])

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -16,41 +15,9 @@ from iadgpt_jax.evaluate.evaluation_index import write_index
 from iadgpt_jax.evaluate.evaluation_report import MAX_BYTES, write_evaluation_report
 from iadgpt_jax.evaluate.report_curves import PANELS
 from tests.evaluate.evaluation_directory import SHOTS, draw_file, query_file, write_evaluation
+from tests.evaluate.html_page import Page
 
 EVIL = '<script>alert("x")</script>&'
-VOID = {"meta", "img", "br", "wbr", "path", "circle", "line"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text; every tag must be closed."""
-
-    def __init__(self, path):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.texts, self.open = [], [], [], []
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        assert not self.open, f"unclosed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
 
 
 def answers(count, **fields):
@@ -66,7 +33,7 @@ def made(tmp_path_factory):
     undefined = {"wood": {"pixel_aupro": "no pixel is defective"}}
     source = write_evaluation(out, dataset="data/mvtec_part", categories=("bottle", "wood"), undefined=undefined)
     (out / "answers.jsonl").write_text(answers(3))
-    return out, Page(write_evaluation_report(out, source))
+    return out, Page.of(write_evaluation_report(out, source))
 
 
 def test_it_is_one_file_that_loads_nothing(made):
@@ -142,7 +109,7 @@ def test_hostile_names_are_only_names(tmp_path):
         out, names, dataset=told.replace("/", ""), checkpoint=told, draws=1, undefined={told: {told: told}}
     )
     (out / "answers.jsonl").write_text(answers(2, image=told, question=told, answer=told, truth=told, task=told))
-    page = Page(write_evaluation_report(out, source))
+    page = Page.of(write_evaluation_report(out, source))
     assert "script" not in page.tags and told in page.text
     with open(out / "tables" / "categories.csv", newline="") as file:
         firsts = [line[0] for line in csv.reader(file)][1:]
@@ -154,7 +121,7 @@ def test_hostile_names_are_only_names(tmp_path):
 def test_without_the_dataset_the_cards_say_so_and_without_a_benchmark_nothing_stands_beside(made, tmp_path):
     """Bottles and wood, but not of MVTec-AD."""
     write_evaluation(tmp_path, categories=("bottle", "wood"), draws=1)
-    page = Page(write_evaluation_report(tmp_path))
+    page = Page.of(write_evaluation_report(tmp_path))
     assert "The dataset was not at hand" in page.text and "not at hand" not in made[1].text
     assert page.tags.count("svg") == made[1].tags.count("svg") and "heat map" in page.text
     assert "IADGPT" not in page.text and not list((tmp_path / "tables").glob("published*"))
@@ -163,7 +130,7 @@ def test_without_the_dataset_the_cards_say_so_and_without_a_benchmark_nothing_st
 def test_numbers_alone_are_enough_and_what_makes_them_no_result_comes_first(tmp_path):
     write_evaluation(tmp_path, references="wrong", trained_on={"nut": "stage 2"}, draws=1)
     (tmp_path / "protocol.json").unlink()
-    page = Page(write_evaluation_report(tmp_path))
+    page = Page.of(write_evaluation_report(tmp_path))
     assert "Where it looked" not in page.text and "svg" not in page.tags
     for warning in ("A control, not a result", "Not few-shot results: the model was trained on nut"):
         assert page.text.index(warning) < page.text.index("Results ")
@@ -177,7 +144,7 @@ def test_queries_of_one_kind_have_no_curves_and_do_no_harm(tmp_path):
     stored["maps"][:, 0] = np.nan
     stored["margins"][:, 0] = np.inf
     np.savez_compressed(draw_file(tmp_path, 0, "wood"), **stored)
-    assert "Curves" in Page(write_evaluation_report(tmp_path, source)).text
+    assert "Curves" in Page.of(write_evaluation_report(tmp_path, source)).text
 
 
 def test_the_page_does_not_grow_with_the_number_of_queries_nor_do_the_photographs_read(tmp_path):
@@ -210,7 +177,7 @@ def test_a_thousand_categories_are_in_the_files_and_the_first_of_them_on_the_pag
         of_shots["per_category"] = {f"c{n}": {"image_auroc": n / 1000} for n in range(1000)}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     page = write_evaluation_report(tmp_path)
-    assert page.stat().st_size < MAX_BYTES and "850 more in tables/categories.csv" in Page(page).text
+    assert page.stat().st_size < MAX_BYTES and "850 more in tables/categories.csv" in Page.of(page).text
     assert len((tmp_path / "tables" / "categories.csv").read_text().splitlines()) == 1001
     assert PANELS < 1000
 
@@ -244,7 +211,7 @@ def test_the_index_links_every_report_and_has_its_numbers(tmp_path):
     places = [tmp_path / "a b", tmp_path / "visa" / "ratio-0.2"]
     write_evaluation(places[0], draws=1, dataset=EVIL.replace("/", ""))
     write_evaluation(places[1], draws=1, ratio=0.2)
-    page = Page(write_index(tmp_path, places))
+    page = Page.of(write_index(tmp_path, places))
     links = [value for name, value in page.attributes if name == "href"]
     assert links == ["a%20b/report.html", "visa/ratio-0.2/report.html"]
     assert "script" not in page.tags and "0.2" in page.text
@@ -265,7 +232,7 @@ def test_a_benchmark_of_answers_has_its_scores_beside_published_ones_and_transcr
     }  # fmt: skip
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "answers.jsonl").write_text(answers(12, task="reasoning"))
-    text = Page(write_evaluation_report(tmp_path)).text
+    text = Page.of(write_evaluation_report(tmp_path)).text
     for words in ("0.610", "0.420", "6.510", "arXiv 2508.10681, Table 2", "no judge", "In its own words", "0.430"):
         assert words in text, words
 
@@ -278,7 +245,7 @@ def test_mmad_has_its_tasks_in_the_order_they_come(tmp_path):
         "per_dataset": {"VisA": {"score": 0.5, "tasks": tasks}}, "undefined": {},
     }  # fmt: skip
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    text = Page(write_evaluation_report(tmp_path)).text
+    text = Page.of(write_evaluation_report(tmp_path)).text
     assert "method Anomaly Detection Object Analysis average this checkpoint" in text and "0.823" in text
     assert "VisA 0.500 – 0.500" in text
 
@@ -290,12 +257,12 @@ def test_references_by_viewpoint_go_to_the_queries_from_there(tmp_path):
     keys = protocol["draws"][0]["nut"]
     protocol["draws"][0]["nut"] = {"side": ["nowhere"] * 4, "top": keys}
     (tmp_path / "protocol.json").write_text(json.dumps(protocol))
-    page = Page(write_evaluation_report(tmp_path, source))
+    page = Page.of(write_evaluation_report(tmp_path, source))
     assert set(keys) <= set(source.read) and "nut, side" in page.text
 
 
 def test_what_images_are_ranked_by_is_what_the_page_shows(tmp_path):
     """Ranked by the map's maximum there is no probability to show, and the curves are of that score."""
     source = write_evaluation(tmp_path, ("nut",), draws=1, image_score="map", smoothing=1.0)
-    text = Page(write_evaluation_report(tmp_path, source)).text
+    text = Page.of(write_evaluation_report(tmp_path, source)).text
     assert "maximum of the map" in text and "margin" not in text and "probability" not in text

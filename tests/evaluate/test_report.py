@@ -1,7 +1,6 @@
 """The report is one file that loads nothing, escapes everything, copes with missing parts and stays small."""
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -11,39 +10,9 @@ from iadgpt_jax.evaluate.charts import COLOURS, Bars, Line, histogram, line_char
 from iadgpt_jax.evaluate.gallery import SHOWN, GalleryItem
 from iadgpt_jax.evaluate.metrics import roc_curve
 from iadgpt_jax.evaluate.report import write_report
+from tests.evaluate.html_page import Page
 
 EVIL = '<script>alert("x")</script>&'
-VOID = {"meta", "img", "br", "wbr", "path", "circle", "line"}  # SVG's shapes are closed in place
-
-
-class Page(HTMLParser):
-    """Collects what matters: tags, attributes, text; and checks that every tag is closed."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.texts, self.open = [], [], [], []
-        self.feed(text)
-        assert not self.open, f"unclosed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(self.texts)
 
 
 def spread(mean, std=0.01):

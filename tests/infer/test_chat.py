@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -20,14 +19,7 @@ from iadgpt_jax.infer.messages import parts_of
 from iadgpt_jax.models.registry import preset
 from tests.convert.checkpoints import write_checkpoint
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

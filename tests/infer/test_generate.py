@@ -22,12 +22,7 @@ CONFIG = small_config(language=dict(tied=False))  # with tied weights a random m
 NEW = 12
 NO_STOP = (-1,)  # no token of the vocabulary: answers run to their limit
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,7 @@ SIDE = 84  # three merged tokens: a full window and partial ones
 INFO = {"image_side": SIDE, "map_space": "probability", "config": {"dtype": "float32"}}
 CLOSE = dict(rtol=2e-5, atol=2e-6)  # float32 rounding between rows of different lengths
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

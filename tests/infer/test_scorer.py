@@ -30,12 +30,7 @@ SIZES = ((SIDE, SIDE), (3, 3), (2, 3))  # merged tokens of a query: full windows
 ROW = RowShape(slots=160, images=6, patches=BUDGET, maps=1, keyword_rows=8, targets=1, mask_side=1)
 CLOSE = dict(rtol=0, atol=1e-5)  # rounding alone: sums run in another order than in one long row
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def make_scorer(positions: str = "qwen", **options) -> Scorer:

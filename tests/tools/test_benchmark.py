@@ -7,7 +7,6 @@ import gc
 import json
 import platform
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -21,12 +20,7 @@ from tools.benchmarks import caching, curves, generate, loader, measure, score
 from tools.benchmarks.pair import Pair
 from tools.benchmarks.train_torch import map_loss as torch_map_loss
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

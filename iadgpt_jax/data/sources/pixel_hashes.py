@@ -19,12 +19,18 @@ from iadgpt_jax.data.images import pixel_hash, read_image
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.sources.subset import Subset
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.progress import progress
 
 Watch = Callable[[Iterable, int], Iterable]
 
 
 def unwatched(items: Iterable, total: int) -> Iterable:
     return items
+
+
+def hashed_aloud(items: Iterable, total: int) -> Iterable:
+    """Print progress where there is anything to hash."""
+    return progress(items, total, "hashing", "photographs") if total else items
 
 
 def hashes_of(source: Source, indices: np.ndarray, watch: Watch = unwatched) -> tuple[np.ndarray, np.ndarray] | None:

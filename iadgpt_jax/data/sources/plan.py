@@ -21,6 +21,7 @@ from iadgpt_jax.data.sources.entry import TEST, TRAIN, VALIDATION, Entry, LeftOu
 from iadgpt_jax.data.sources.tree import Tree
 from iadgpt_jax.data.sources.words import Words
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.whole_file import write_json
 
 SHARD_EXAMPLES = 1000
 SHARD_BYTES = 512 * 2**20
@@ -117,9 +118,7 @@ def make_plan(
 
 def remember(work: Path, plan: Plan) -> None:
     """Note whose shards a folder holds."""
-    aside = work / f".{_FILE}"
-    aside.write_text(json.dumps({"digest": plan.digest}))
-    aside.replace(work / _FILE)
+    write_json(work / _FILE, {"digest": plan.digest})
 
 
 def remembered(work: Path) -> str | None:

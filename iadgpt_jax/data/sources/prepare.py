@@ -7,7 +7,6 @@ bytes."""
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections import Counter
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iadgpt_jax.alone import alone_in
 from iadgpt_jax.data.sources import plan as plans
 from iadgpt_jax.data.sources.datasets import DATASETS, Dataset
 from iadgpt_jax.data.sources.index import write_index
@@ -123,19 +123,8 @@ def _no_room_for(request: Request) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(request: Request) -> Iterator[None]:
-    """The work folder, for one process at a time; the lock goes with the process, however it ends."""
-    try:
-        request.work.mkdir(parents=True, exist_ok=True)
-        lock = (request.work / "lock").open("w")
-    except OSError as error:
-        raise InputError(f"cannot write {request.out}: {error.strerror}; choose another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another process is preparing {request.out}; wait for it or choose another --out"
-            ) from error
+    """The work folder, for one process at a time."""
+    with alone_in(request.work, f"preparing {request.out}", "choose another --out"):
         try:
             yield
         except InputError:

@@ -10,13 +10,13 @@ Answers from elsewhere need two fields, "id" and "answer".
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.benchmarks.cases import Case
+from iadgpt_jax.whole_file import write_whole
 
 ANSWERS_FILE = "answers.jsonl"
 FIELDS = {"dataset", "category", "task", "turn", "question", "options", "truth", "defective", "whole"}  # beside the two
@@ -87,10 +87,3 @@ def given(cases: Sequence[Case], answers: Mapping[str, Mapping[str, Any]], path:
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON objects, one a line, whole or not at all."""
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file aside and rename it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

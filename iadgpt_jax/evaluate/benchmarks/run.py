@@ -9,19 +9,18 @@ report.html     both, to look at, and tables/
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from iadgpt_jax.checkpoint.digest import checkpoint_digest
+from iadgpt_jax.alone import alone_in
+from iadgpt_jax.checkpoint.identity import checkpoint_identity
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.benchmarks import mmad, visa_dr
-from iadgpt_jax.evaluate.benchmarks.answers import ANSWERS_FILE, FIELDS, given, read_answers, write_lines, write_whole
+from iadgpt_jax.evaluate.benchmarks.answers import ANSWERS_FILE, FIELDS, given, read_answers, write_lines
 from iadgpt_jax.evaluate.benchmarks.cases import Case, WordedSource
 from iadgpt_jax.evaluate.benchmarks.dataset import open_benchmark
 from iadgpt_jax.evaluate.benchmarks.generation import Setting, answer_cases
@@ -30,6 +29,7 @@ from iadgpt_jax.evaluate.benchmarks.scoring import Scoring, table
 from iadgpt_jax.evaluate.benchmarks.wording import VERSION
 from iadgpt_jax.evaluate.evaluation_report import write_evaluation_report
 from iadgpt_jax.progress import progress
+from iadgpt_jax.whole_file import write_json
 
 SETTINGS_FILE, METRICS_FILE = "settings.json", "metrics.json"
 # What a metrics.json says of how answers came to be and were judged: scoring again leaves it as it is.
@@ -57,7 +57,7 @@ def evaluate_benchmark(
         )
     questions = sum(len(case.questions) for case in cases)
     say(f"{dataset}: {name}, {questions} questions about {len(cases)} images")
-    with _locked(out):
+    with alone_in(out, f"evaluating into {out}", "choose another --out"):
         made: dict[str, Any] = {"benchmark": name, "dataset": dataset, "questions": questions, "images": len(cases)}
         if answers is not None:
             rows, missing = given(cases, read_answers(answers), answers)
@@ -80,7 +80,7 @@ def score_again(folder: Path, options: Options) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is no finished evaluation ({error!r}); start the one that made it again") from error
     scoring = Scoring(name, options.judge, say)
-    with _locked(folder):
+    with alone_in(folder, f"evaluating into {folder}", "copy it and name the copy"):
         rows = list(read_answers(folder / ANSWERS_FILE).values())
         if lacking := [row["id"] for row in rows if not FIELDS <= row.keys()]:
             raise InputError(f"{folder / ANSWERS_FILE}: {lacking[0]} is not whole; start the evaluation again")
@@ -93,7 +93,7 @@ def _finish(made: dict[str, Any], rows: list[dict[str, Any]], out: Path, source:
     """Write and print the results; the report has photographs from the source. Raises InputError where judging
     stopped."""
     write_lines(out / ANSWERS_FILE, rows)
-    write_whole(out / METRICS_FILE, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / METRICS_FILE, made)
     print(table(made))
     print(f"wrote {write_evaluation_report(out, source)}; beside it: {METRICS_FILE}, {ANSWERS_FILE} and tables/")
     if stopped := made.get("judge", {}).get("stopped"):
@@ -120,7 +120,8 @@ def _generate(
     import jax
 
     from iadgpt_jax.checkpoint.load import load_model, open_checkpoint
-    from iadgpt_jax.data.ancestry import trained_before
+    from iadgpt_jax.data.ancestry import refuse_trained, trained_before
+    from iadgpt_jax.data.sources.pixel_hashes import hashed_aloud
     from iadgpt_jax.infer.inspector import Inspector
     from iadgpt_jax.sharding import make_mesh
 
@@ -128,14 +129,10 @@ def _generate(
         raise InputError("a benchmark of answers runs in one process; start it without launch/local.py, on one host")
     opened = open_checkpoint(checkpoint).checked()  # the step that load_model will use
     seen = trained_before(
-        opened.info, source, sorted({question.category for case in cases for question in case.questions}), _hashing
+        opened.info, source, sorted({question.category for case in cases for question in case.questions}), hashed_aloud
     )
-    if seen and not options.allow_trained:
-        told = ", ".join(f"{category} ({why})" for category, why in list(seen.items())[:4])
-        raise InputError(
-            f"{checkpoint} was trained on {told}: leave them out with --categories, or say --allow_trained, and the "
-            "results will tell"
-        )
+    if not options.allow_trained:
+        refuse_trained(checkpoint, seen)
     setting = Setting(name, options.layout, options.max_new or MAX_NEW[name], options.at_once)
     asked = {
         "layout": options.layout, "words": VERSION, "max_new": setting.max_new, "at_once": options.at_once,
@@ -143,7 +140,7 @@ def _generate(
     }  # fmt: skip
     if name == mmad.NAME:
         asked |= {"templates": options.templates, "conversation": "sequential" if options.sequential else "single"}
-    digest = checkpoint_digest(opened.directory, opened.step)
+    digest = checkpoint_identity(opened.directory, opened.step)
     made_by = {"checkpoint": checkpoint, "step": opened.step, "weights": digest}
     _agree(out, asked | made_by | {"questions": _digest(cases)})
     devices = jax.local_devices()
@@ -180,7 +177,7 @@ def _agree(out: Path, settings: dict[str, Any]) -> None:
     if not path.is_file():
         if (out / ANSWERS_FILE).is_file():
             raise InputError(f"{out} holds answers, and nothing says how they were made; choose another --out")
-        write_whole(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        write_json(path, settings)
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -203,29 +200,6 @@ def _digest(cases: Sequence[Case]) -> str:
     """Of everything that is asked, with its options and templates."""
     told = [[[q.id, q.text, dict(q.options)] for q in case.questions] + [list(case.references)] for case in cases]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """The folder, made where there is none, for one process at a time; the lock goes with the process."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another process is evaluating into {out}; wait for it, or choose another --out"
-            ) from error
-        yield
-
-
-def _hashing(files: Iterable, total: int) -> Iterable:
-    """Progress over photographs that are compared with those trained on."""
-    return progress(files, total, "hashing", "photographs") if total else files
 
 
 def say(line: str) -> None:

@@ -11,7 +11,7 @@ from iadgpt_jax.checkpoint.files import MODEL_FILE, STEPS
 SAMPLES, SAMPLE_BYTES = 16, 1 << 16  # read of a file, evenly spread; smaller files are read whole
 
 
-def checkpoint_digest(directory: Path, step: int) -> str:
+def checkpoint_identity(directory: Path, step: int) -> str:
     """16 hex digits of a workdir's step, or of a Hugging Face directory.
 
     Of large files their size and samples are hashed, so that it takes no longer for a larger model. Training changes

@@ -28,6 +28,7 @@ from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import open_batches
 from iadgpt_jax.data.run_sources import check_sources, open_sources, without_evaluation_data
+from iadgpt_jax.data.sources import notes_of
 from iadgpt_jax.data.tasks.task_source import warn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer
@@ -72,7 +73,10 @@ def run(config, out: str, tokenizer: str, examples: int, report: str = "") -> di
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out={out} cannot be a folder ({error.strerror}): choose another path") from error
-    sources = without_evaluation_data(open_sources(config), config.leakage, warn)
+    sources = open_sources(config)
+    for note in (note for one in sources for note in notes_of(one.source)):
+        print(note, file=sys.stderr)
+    sources = without_evaluation_data(sources, config.leakage, warn)
     batches = open_batches(config, sources, encoder)
     found = compose(config, batches)
     if compiled is not None:

@@ -29,7 +29,7 @@ from iadgpt_jax import __version__
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.ancestry import INFO_KEY, refuse_trained, trained_before
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt, prompt_of
-from iadgpt_jax.data.sources import SPECIFICATIONS, open_source
+from iadgpt_jax.data.sources import SPECIFICATIONS, notes_of, open_source
 from iadgpt_jax.data.sources.pixel_hashes import hashed_aloud, unwatched
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
@@ -108,6 +108,8 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
         say(f"{one.spec}: {one.queries} images to inspect ({asked}references: {args.references})")
         if one.note:
             say(f"{one.spec}: {one.note}")
+        for note in notes_of(one.source):
+            say(note)
 
     # ---- What the model was trained on shows nothing here ----
     opened = open_checkpoint(args.checkpoint).checked()  # the step that load_model will use

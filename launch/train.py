@@ -35,6 +35,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.loader import open_batches, put
 from iadgpt_jax.data.native_resolution import pixel_bounds_of
 from iadgpt_jax.data.run_sources import only, open_sources, without_evaluation_data
+from iadgpt_jax.data.sources import notes_of
 from iadgpt_jax.data.sources.pixel_hashes import hashed_aloud, unwatched
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.distributed import (
@@ -89,6 +90,8 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
         if not config.resume_anyway:
             check_changes(workdir, newest[0], stored.get("config", {}), json_config(config))
     sources = [only(source, config)] if source else open_sources(config)
+    for note in (note for one in sources for note in notes_of(one.source)):
+        say(note)
     hashing = hashed_aloud if is_main_process() else unwatched
     sources = without_evaluation_data(sources, config.leakage, warn, hashing)
     mesh = make_mesh(**config.mesh)

@@ -10,7 +10,7 @@ from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.tasks.augmentation import NO_AUGMENTATION, Augmentation
 from iadgpt_jax.data.tasks.table import check_options, task_class
 from iadgpt_jax.data.tasks.task import NoCategory, Task
-from iadgpt_jax.data.tasks.task_source import TaskSource, warn
+from iadgpt_jax.data.tasks.task_source import TaskSource, listed, warn
 from iadgpt_jax.errors import InputError
 
 NOT_OPTIONS = ("weight", "sources", "replay")  # what an entry of config.mixture says besides the task's own options
@@ -76,21 +76,24 @@ def build_parts(
         own = {option: value for option, value in options.items() if option not in NOT_OPTIONS}
         named = _named(name, options, drawn_from)
         tasks: dict[str, Task] = {}
-        refused: list[InputError] = []
+        refused: dict[str, InputError] = {}
         for one in named or drawn_from:
             try:
                 tasks[one] = task_class(name)(drawn_from[one], augmentation, **own)
             except InputError as error:
                 if one in named:
                     raise
-                refused.append(error)
+                refused[one] = error
         if not tasks:
-            if shares[name] == max(shares.values()) or not all(isinstance(error, NoCategory) for error in refused):
-                raise refused[0]
-            say(f"{refused[0]}; the task is left out")
+            errors = list(refused.values())
+            if shares[name] == max(shares.values()) or not all(isinstance(error, NoCategory) for error in errors):
+                raise errors[0]
+            say(f"{errors[0]}; the task is left out")
             continue
-        for error in refused:
-            say(f"{error}; the task draws from {', '.join(tasks)}")
+        if refused:  # of many sources with the same lack, one line
+            first, *more = refused
+            others = f" (so it is with {listed(more)})" if more else ""
+            say(f"{refused[first]}{others}; the task draws from {', '.join(tasks)}")
         total = sum(one.weight for one in sources if one.name in tasks)
         built += [
             Part(tasks[one.name], shares[name] * one.weight / total, one.name) for one in sources if one.name in tasks

@@ -70,6 +70,9 @@ def test_a_task_draws_from_the_sources_that_can_serve_it_and_says_so():
     parts = build_parts(sources, {"describe": {"weight": 1.0}, "odd_one_out": {"weight": 1.0}}, say=said.append)
     assert shares(parts) == {"describe/told": 1.0, "odd_one_out/bare": 0.5, "odd_one_out/told": 0.5}
     assert len(said) == 1 and "wordless has no captions" in said[0] and said[0].endswith("draws from told")
+    said.clear()
+    build_parts([RunSource("mute", Wordless()), *sources], {"describe": {"weight": 1.0}}, say=said.append)
+    assert len(said) == 1 and said[0].endswith("(so it is with bare); the task draws from told"), "a line for all"
     with pytest.raises(InputError, match="wordless has no captions"):
         build_parts(sources, {"describe": {"weight": 1.0, "sources": ("bare",)}})
     with pytest.raises(InputError, match="wordless has no captions"):

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from iadgpt_jax.data.images import MASK_RESIZE
 from iadgpt_jax.data.sources.sample import Source
-from iadgpt_jax.errors import InputError
+from iadgpt_jax.errors import InputError, printable
 
 PROCEDURAL = "procedural"
 PROCEDURAL_SPLITS = ("train", "held_out")
 # What procedural:held_out holds unless told otherwise: good ones enough for references and queries of their own.
 HELD_OUT = {"categories": 32, "normal": 20, "defective": 12}
 SPECIFICATIONS = "procedural:held_out, a folder that tools/prepare_data.py wrote, or one in MVTec layout"
+
+
+NOTED = 12  # lines of a source's notes that are printed
+
+
+def notes_of(source: Source) -> Iterator[str]:
+    """What the folders of a source that is read in place were taken for, a printable line each; of many the first."""
+    notes = getattr(source, "notes", ())
+    yield from (f"{source.name}: {printable(note)}" for note in notes[:NOTED])
+    if len(notes) > NOTED:
+        yield f"{source.name}: and {len(notes) - NOTED} more folders"
 
 
 def open_source(

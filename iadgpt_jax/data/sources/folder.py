@@ -46,7 +46,8 @@ class FolderSource:
         self.name = Path(root).resolve().name
         self.side, self.mask_resize = side, mask_resize
         self._root = Path(root)
-        self._entries = [entry for entry in list_entries(root, categories) if split in (None, entry.split)]
+        entries, self.notes = read_folder(root, categories)  # notes: a line for each folder, what it was taken for
+        self._entries = [entry for entry in entries if split in (None, entry.split)]
         self.records = [entry.record(masked=entry.defect is None or bool(entry.masks)) for entry in self._entries]
         self._cache = SampleCache(cache_bytes)
 
@@ -95,8 +96,9 @@ class FolderSource:
         )
 
 
-def list_entries(root: str | Path, categories: Sequence[str] | None = None) -> list[Entry]:
-    """Every photograph of a folder, by category, split, good before defective, and name.
+def read_folder(root: str | Path, categories: Sequence[str] | None = None) -> tuple[list[Entry], list[str]]:
+    """Every photograph of a folder, by category, split, good before defective, and name; and a line for each of its
+    folders, what it was taken for.
 
     Reads names only. Raises InputError for a missing folder, one without images in a layout that is known, an unknown
     category, no good images at all, and a mask without its image.
@@ -115,7 +117,7 @@ def list_entries(root: str | Path, categories: Sequence[str] | None = None) -> l
     if (Path(root) / WORDS_FILE).is_file():
         with Words(Path(root) / WORDS_FILE) as words:
             entries = [words.add_to(entry) for entry in entries]
-    return entries
+    return entries, [note for note in tree.notes if not categories or note.partition("/")[0] in categories]
 
 
 def to_sample(loaded: Loaded) -> Sample:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from iadgpt_jax.data.sources import notes_of
 from iadgpt_jax.data.sources.folder import FolderSource
 from iadgpt_jax.data.sources.prepare import Request, prepare
 from iadgpt_jax.data.sources.prepared import PreparedSource
@@ -30,6 +31,7 @@ def test_good_parts_beside_others(base, tmp_path, capsys):
     assert f"  {category}/OK: good, 3 images" in said
     assert f"  {category}/inspect: to inspect, 3 images" in said
     assert f"  {category}/deep_scratch: defective: deep scratch, 3 images" in said
+    assert list(notes_of(FolderSource(root))) == [f"parts: {line.strip()}" for line in said if ", 3 images" in line]
     for source in (FolderSource(root), PreparedSource(tmp_path / "out")):
         found = [(r.category, r.split, r.defective, r.kind, r.masked) for r in source.records]
         assert sorted(found, key=str) == sorted(

@@ -26,10 +26,10 @@ def get_config(name: str = "tiny") -> ml_collections.ConfigDict:
         c.rows, c.instances = 8, 9
         laned(c, 104, (6, 40), (1, 64))
         return c
-    # 700 k questions of its own, and 80 % of stage 2's own 800 k. Reasoning from instruction data has no share until a
-    # source with conversations is configured (docs/data.md).
+    # 700 k questions of its own, and 80 % of stage 2's own 800 k. The paper does not say how many of its own are
+    # conversations: at most the 125 k of Anomaly-Instruct. Without a source that has some, `inspect` gets their share.
     c.questions = 700_000
-    mixture(c, inspect=1)
+    mixture(c, inspect=0.82, reason=0.18)
     replay(c, stage2.get_config(c.size), 0.8)
     c.mixture.inspect.update(queries=2, reasons=1, more=12)
     c.mixture.pair_difference.update(pairs=1, more=6)

@@ -10,7 +10,7 @@ import contextlib
 import io
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 INPUT_FAULT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -26,6 +26,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise InputError(f"{message}; see --help")
+
+    def given(self, arguments: Sequence[str] | None = None) -> set[str]:
+        """The names of the flags that these arguments (the command line's) set, whatever their defaults are."""
+        names = vars(self.parse_args(arguments))
+        found = self.parse_args(arguments, argparse.Namespace(**dict.fromkeys(names)))  # what is there stays: None
+        return {name for name, value in vars(found).items() if value is not None}
 
 
 def printable(text: str) -> str:

@@ -33,7 +33,7 @@ from iadgpt_jax.data.sources import SPECIFICATIONS, notes_of, open_source
 from iadgpt_jax.data.sources.pixel_hashes import hashed_aloud, unwatched
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
-from iadgpt_jax.evaluate.benchmarks.command import add_benchmark_flags, evaluate_benchmarks, specifications
+from iadgpt_jax.evaluate.benchmarks.command import add_benchmark_flags, evaluate_benchmarks, refuse, specifications
 from iadgpt_jax.evaluate.evaluation import Asked, Evaluation, directories, plan_evaluation
 from iadgpt_jax.evaluate.measure import IMAGE_SCORES, Options
 from iadgpt_jax.evaluate.raw import RawFolder
@@ -56,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--smoothing={args.smoothing}: choose a standard deviation in pixels, or 0 for none")
     options = Options(args.image_score, args.smoothing)
     if args.raw_from is not None:
-        if given := [name for name in NEEDED if getattr(args, name)]:
-            raise InputError(f"--from computes metrics again where they are: leave out --{given[0]}")
+        without = [name for name in NEEDED if name in args.given]
+        without += sorted(args.given - {"raw_from", "image_score", "smoothing"})
+        refuse(args, without, "has no effect: --from computes metrics again where they are, from what is there")
         return metrics_again(args.raw_from, options)
 
     # ---- Check the arguments before a model is loaded ----
@@ -243,7 +244,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--from", dest="raw_from", type=Path, metavar="DIR",
         help="an earlier --out: compute the metrics again from its raw results, without a model")  # fmt: skip
     add_benchmark_flags(parser)
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.given = parser.given(arguments)
+    return args
 
 
 def numbers(text: str) -> tuple[int, ...]:

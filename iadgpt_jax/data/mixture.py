@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ def build_parts(
         what the task needs, further options of the task}.
       shares: of questions, by task (`shares_of`); by default the weights. Sources of a task divide its share by theirs.
       say: gets a line for what had to be left out. A task is left out where no category has images enough for it,
-        unless it is the one with the largest weight, which the stage is about.
+        unless it is the one with the largest weight, which the stage is about; its share goes to the stage's others.
 
     Raises:
       InputError: an unknown task, option, category or source, an option's value that makes no sense, no weight above 0,
@@ -70,6 +71,7 @@ def build_parts(
         raise InputError("config.mixture has no task with a weight above 0")
     drawn_from = {one.name: TaskSource(one.source, one.categories, say) for one in sources}
     built: list[Part] = []
+    left_out: list[str] = []
     for name, options in parts.items():
         if not shares[name]:
             continue
@@ -89,6 +91,7 @@ def build_parts(
             if shares[name] == max(shares.values()) or not all(isinstance(error, NoCategory) for error in errors):
                 raise errors[0]
             say(f"{errors[0]}; the task is left out")
+            left_out.append(name)
             continue
         if refused:  # of many sources with the same lack, one line
             first, *more = refused
@@ -98,7 +101,19 @@ def build_parts(
         built += [
             Part(tasks[one.name], shares[name] * one.weight / total, one.name) for one in sources if one.name in tasks
         ]
-    return built
+    return _made_up_for(built, left_out, shares, {name: options.get("replay", "") for name, options in parts.items()})
+
+
+def _made_up_for(
+    built: Sequence[Part], left_out: Collection[str], shares: Mapping[str, float], stages: Mapping[str, str]
+) -> list[Part]:
+    """The share of tasks that are left out goes to the others of the same stage, so that replay keeps its own."""
+    whole, left = Counter(), Counter()
+    for name, share in shares.items():
+        whole[stages[name]] += share
+        left[stages[name]] += 0.0 if name in left_out else share
+    factors = {stage: whole[stage] / left[stage] for stage in whole if left[stage]}
+    return [part._replace(share=part.share * factors[stages[part.task.name]]) for part in built]
 
 
 def shares_of(mixture: Mapping[str, Mapping], questions: int, replay: Mapping[str, Mapping]) -> dict[str, float]:

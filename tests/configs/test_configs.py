@@ -80,9 +80,8 @@ def test_the_papers_settings():
     shares = [shares_of(c.mixture, c.questions, c.replay) for c in stages]
     share = shares[1]["describe"] / sum(shares[1][name] for name in own)
     assert share == pytest.approx(0.5 * 1.0 / 0.8)  # half of 1 M pairs beside 800 k
-    assert sum(shares[2][name] for name in own) / shares[2]["inspect"] == pytest.approx(
-        0.8 * 0.8 / 0.7
-    )  # 80 % of 800 k
+    replayed = sum(shares[2][name] for name in own) / (shares[2]["inspect"] + shares[2]["reason"])
+    assert replayed == pytest.approx(0.8 * 0.8 / 0.7)  # 80 % of 800 k beside 700 k
 
 
 @pytest.mark.parametrize("stage", (1, 2, 3))
@@ -210,6 +209,10 @@ def test_full_sizes_ask_in_several_ways_about_several_kinds_of_synthetic_defects
     assert (tiny.inspect.synthetic_kinds, full.inspect.synthetic_kinds) == (False, True)
 
 
-def test_reasoning_from_instruction_data_waits_for_a_source_of_it():
-    reason = get_config("stage3", "7b").mixture.reason
-    assert (reason.weight, reason.shots, reason.ratios) == (0.0, (1, 2, 4), (1.0, 0.2))
+def test_stage_3_reasons_with_instruction_data_as_large_as_anomaly_instruct():
+    mixture = get_config("stage3", "7b").mixture
+    assert mixture.reason.weight / (mixture.reason.weight + mixture.inspect.weight) == pytest.approx(
+        125 / 700, abs=0.01
+    )
+    assert (mixture.reason.shots, mixture.reason.ratios) == ((1, 2, 4), (1.0, 0.2))
+    assert not get_config("stage3", "tiny").mixture.reason.weight

@@ -163,7 +163,7 @@ def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
         (["--seeds=0"], "--seeds=0"),
         (["--ratio=1,0"], "--ratio=1,0"),
         (["--smoothing=-1"], "--smoothing=-1"),
-        (["--from={folder}/data"], "--from computes metrics again where they are: leave out --checkpoint"),
+        (["--from={folder}/data"], "--checkpoint has no effect: --from computes metrics again where they are"),
         (["--references_list=nowhere"], "--references_list=nowhere cannot be read"),
         (
             ["--references_list=visa"],
@@ -186,7 +186,12 @@ def test_wrong_input_ends_with_one_line(folder, capsys, change, told):
 
 
 @pytest.mark.parametrize(
-    "flags, told", [(["--from={folder}/data"], "holds no raw results"), ([], "--checkpoint is missing")]
+    "flags, told",
+    [
+        (["--from={folder}/data"], "holds no raw results"),
+        (["--from=x", "--shots=1"], "--shots has no effect"),
+        ([], "--checkpoint is missing"),
+    ],
 )
 def test_flags_that_do_not_go_together_end_with_one_line(folder, capsys, flags, told):
     with pytest.raises(SystemExit):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from iadgpt_jax.checkpoint.files import kind_of
@@ -13,8 +13,17 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.benchmarks.answers import ANSWERS_FILE
 from iadgpt_jax.evaluate.benchmarks.dataset import benchmark_of
 from iadgpt_jax.evaluate.benchmarks.judge import Judge
+from iadgpt_jax.evaluate.benchmarks.mmad import NAME as MMAD
 from iadgpt_jax.evaluate.benchmarks.mmad import TEMPLATES
 from iadgpt_jax.evaluate.benchmarks.options import LAYOUTS, MAX_NEW, Options
+
+# Flags that would have no effect are refused. Of the command's own, those of detection alone; and those of answers.
+FOR_DETECTION = (
+    "shots", "seeds", "seed", "references", "references_list", "prompt", "ratio", "image_score", "smoothing",
+)  # fmt: skip
+FOR_JUDGE = ("judge", "judge_model", "judge_key", "judge_prices", "judge_max_cost")
+FOR_MMAD = ("templates", "conversation")
+FOR_ANSWERS = ("answers", *FOR_JUDGE, *FOR_MMAD, "layout", "max_new", "at_once")
 
 
 def add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
@@ -49,25 +58,28 @@ def specifications(given: Sequence[str]) -> list[str]:
 def evaluate_benchmarks(args: argparse.Namespace) -> bool:
     """Evaluate on the benchmark that --dataset names; False, and nothing is done, where it names none.
 
-    Raises InputError for faulty input, and where flags of a benchmark are given for another dataset.
+    args: with `given`, the names of the flags on the command line. Raises InputError for faulty input, and for flags
+    that would have no effect.
     """
     if args.raw_from is not None and (args.raw_from / ANSWERS_FILE).is_file():
         from iadgpt_jax.evaluate.benchmarks.run import score_again
 
+        without = sorted(args.given - {"raw_from", *FOR_JUDGE})
+        refuse(args, without, f"has no effect on the answers that {args.raw_from} holds already")
         score_again(args.raw_from, _options(args))
         return True
     datasets = specifications(args.dataset or ())
     found = {dataset: benchmark_of(dataset) for dataset in datasets}
     if not any(found.values()):
-        for flag in ("answers", "judge"):
-            if getattr(args, flag) is not None:
-                raise InputError(
-                    f"--{flag} is for VisA-D&R and MMAD, and {', '.join(datasets) or 'no --dataset'} is neither; name "
-                    "the folder that holds visa_dr.json or mmad.json, or one prepared from it"
-                )
+        named = f"{args.raw_from or ', '.join(datasets) or 'no --dataset'}"
+        refuse(args, FOR_ANSWERS, f"is for VisA-D&R and MMAD (docs/reasoning.md), and {named} is neither")
         return False
     if len(datasets) > 1:
         raise InputError(f"{' and '.join(datasets)}: a benchmark of answers is evaluated alone; name one --dataset")
+    ((dataset, name),) = found.items()
+    refuse(args, FOR_DETECTION, f"is for detection, and {dataset} asks for answers in words (docs/reasoning.md)")
+    if name != MMAD:
+        refuse(args, FOR_MMAD, f"is for MMAD, and {dataset} is not")
     if not args.out:
         raise InputError("--out is missing; name the folder for results")
     if bool(args.checkpoint) == (args.answers is not None):
@@ -77,9 +89,15 @@ def evaluate_benchmarks(args: argparse.Namespace) -> bool:
         kind_of(args.checkpoint)
     from iadgpt_jax.evaluate.benchmarks.run import evaluate_benchmark
 
-    ((dataset, name),) = found.items()
     evaluate_benchmark(name, dataset, args.out, options, checkpoint=args.checkpoint or "", answers=args.answers)
     return True
+
+
+def refuse(args: argparse.Namespace, flags: Iterable[str], why: str) -> None:
+    """Raises InputError for the first of these flags that was given."""
+    for flag in flags:
+        if flag in args.given:
+            raise InputError(f"--{flag} {why}: leave it out")
 
 
 def _options(args: argparse.Namespace) -> Options:

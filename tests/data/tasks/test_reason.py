@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.data.encode import Encoder
-from iadgpt_jax.data.mixture import build
+from iadgpt_jax.data.mixture import build, build_parts, shares_of
+from iadgpt_jax.data.run_sources import RunSource
 from iadgpt_jax.data.sources.prepared import PreparedSource
 from iadgpt_jax.data.sources.sample import Exchange, Record, Sample
 from iadgpt_jax.data.tasks.prompts import REFERENCES_FIRST
@@ -152,6 +153,19 @@ def test_a_source_without_conversations_says_what_to_do():
     said = []
     parts = build(Numbered(), {"inspect": {"weight": 0.7}, "reason": {"weight": 0.3}}, say=said.append)
     assert [task.name for task, _ in parts] == ["inspect"] and "the task is left out" in said[0]
+
+
+def test_the_share_of_a_task_that_is_left_out_goes_to_its_own_stage():
+    """Else replay would grow where there is no instruction data."""
+    mixture = {
+        "inspect": {"weight": 0.7}, "reason": {"weight": 0.3},
+        "odd_one_out": {"weight": 1.0, "replay": "stage2"}, "irregular_region": {"weight": 3.0, "replay": "stage2"},
+    }  # fmt: skip
+    shares = shares_of(mixture, 700, {"stage2": {"share": 0.5, "questions": 800}})
+    parts = build_parts([RunSource("", Numbered())], mixture, shares, say=lambda line: None)
+    assert {part.name: part.share for part in parts} == pytest.approx(
+        {"inspect": 700, "odd_one_out": 100, "irregular_region": 300}
+    )
 
 
 def test_chosen_categories_restrict_conversations():

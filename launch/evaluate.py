@@ -109,8 +109,6 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
         say(f"{one.spec}: {one.queries} images to inspect ({asked}references: {args.references})")
         if one.note:
             say(f"{one.spec}: {one.note}")
-        for note in notes_of(one.source):
-            say(note)
 
     # ---- What the model was trained on shows nothing here ----
     opened = open_checkpoint(args.checkpoint).checked()  # the step that load_model will use
@@ -151,6 +149,8 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
         RawFolder(directory).refuse_others(decides)  # other hosts must see the same folder, data and checkpoint
 
     # ---- Score ----
+    for note in (note for one in evaluations for note in notes_of(one.source)):
+        say(note)
     say(f"loading {args.checkpoint}")
     loaded = load_model(args.checkpoint, mesh)
     for one, ratio, directory in places:

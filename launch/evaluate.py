@@ -13,6 +13,7 @@ processes (hosts of a cluster, or launch/local.py) share the work if OUT is a fo
 """  # noqa: E501
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 from absl import logging
 
 from iadgpt_jax import __version__
+from iadgpt_jax.alone import alone_in
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.ancestry import INFO_KEY, refuse_trained, trained_before
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt, prompt_of
@@ -42,6 +44,7 @@ from iadgpt_jax.evaluate.results import compute_metrics, evaluations_in, write_m
 from iadgpt_jax.evaluate.screen import result_lines
 from iadgpt_jax.evaluate.work import pieces_of, score_missing, share
 from iadgpt_jax.progress import progress
+from iadgpt_jax.room import room_for
 
 NEEDED = ("checkpoint", "dataset", "out")  # without --from
 
@@ -59,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         without = [name for name in NEEDED if name in args.given]
         without += sorted(args.given - {"raw_from", "image_score", "smoothing"})
         refuse(args, without, "has no effect: --from computes metrics again where they are, from what is there")
-        return metrics_again(args.raw_from, options)
+        with room_for(args.raw_from, "copy it to another folder"):
+            return metrics_again(args.raw_from, options)
 
     # ---- Check the arguments before a model is loaded ----
     for name in NEEDED:
@@ -86,9 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise InputError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
 
-    from iadgpt_jax.distributed import is_main_process, joined
+    from iadgpt_jax.distributed import decided, is_main_process, joined
 
-    with joined():
+    with joined(), room_for(args.out, "choose another --out"), contextlib.ExitStack() as stack:
+        decided(lambda: stack.enter_context(alone_in(args.out, f"evaluating into {args.out}", "choose another --out")))
         evaluate(args, options, prompt, places, say if is_main_process() else quiet)
 
 

@@ -54,7 +54,7 @@ HOLDS = {
     "checkpoint": ("what is on disk; finding and loading it", AMBER),
     "convert": ("Hugging Face names and files, both ways", AMBER),
     "data": ("sources, tasks, encode, pack, loader  ·  cost of a compiled program", GREEN),
-    "alone": ("one process at a time in a folder  ·  checksums of files", GREY),
+    "alone": ("one process at a time in a folder  ·  full disks  ·  checksums of files", GREY),
     "flops": ("the published FLOP formula", GREY),
     "models": ("backbone, IADGPT, attention kernels  ·  the made-up factory  ·  paid answers", BLUE),
     "sharding": ("the mesh and its rules, and how processes start", GREY),

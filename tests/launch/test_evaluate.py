@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from iadgpt_jax.alone import FILE as LOCK
+from iadgpt_jax.alone import alone_in
 from iadgpt_jax.checkpoint.workdir import save_model, write_model_files
 from iadgpt_jax.data.ancestry import INFO_KEY, training_entry
 from iadgpt_jax.data.images import read_mask, resize_mask
@@ -21,6 +25,7 @@ from iadgpt_jax.data.sources.folder import FolderSource
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.evaluate.measure import IMAGE_METRICS, PIXEL_METRICS, TEXT_METRICS
 from iadgpt_jax.infer.inspector import Inspector
+from iadgpt_jax.whole_file import write_whole
 from launch import evaluate
 from tests.data.photographs import draw_dataset
 from tests.small_iadgpt import lively_params, small_config
@@ -198,6 +203,32 @@ def test_flags_that_do_not_go_together_end_with_one_line(folder, capsys, flags, 
         evaluate.main([flag.format(folder=folder) for flag in flags])
     error = capsys.readouterr().err
     assert error.startswith("error: ") and told in error and error.count("\n") == 1
+
+
+def ended_with_one_line(capsys, *flags) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.main(list(flags))
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stopped.value.code == 2 and len(errors) == 1
+    return errors[0]
+
+
+def test_two_evaluations_do_not_write_into_one_folder(folder, capsys, tmp_path):
+    with alone_in(tmp_path, "evaluating", "choose another"):
+        error = ended_with_one_line(capsys, *arguments(folder, "--shots=1", f"--out={tmp_path}"))
+    assert f"another process is evaluating into {tmp_path}" in error
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: write_whole(tmp_path / "metrics.json", "long"))
+    monkeypatch.setattr("os.fsync", full)
+    error = ended_with_one_line(capsys, *arguments(folder, "--shots=1", f"--out={tmp_path}"))
+    assert "No space left on device; make room, or choose another --out. The same command goes on" in error
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from iadgpt_jax.data.sources.tree import Tree
 from iadgpt_jax.data.sources.words import WORDS_FILE, Words
 from iadgpt_jax.digests import write_digests
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.room import room_for
 
 SHEET_FILE = "sheet.jpg"
 VERSION = 3  # of the bytes that a plan leads to; part of its digest
@@ -77,12 +78,12 @@ def prepare(
     Returns the report, which is also in the dataset. Raises InputError where the output exists, cannot be written or is
     being written by another process, where its disk is full, and where the source is not what it should be.
     """
-    with _no_room_for(request):
+    with room_for(request.out, "choose another --out"):
         _refuse_existing(request, say)
         if is_finished(request):
             return Report.read(request.out)
     dataset = dataset or DATASETS[request.dataset]
-    with _locked(request), _no_room_for(request):
+    with _locked(request), room_for(request.out, "choose another --out"):
         plan = _plan(request, dataset, say)
         job = Job(request.dataset, str(request.source), str(request.work), request.side)
         _write_shards(job, plan, runner, say, watch)
@@ -107,18 +108,6 @@ def _refuse_existing(request: Request, say: Callable[[str], None]) -> None:
         say(f"{request.out} was finished already")
         return
     raise InputError(f"{request.out} exists already; remove it or choose another --out")
-
-
-@contextlib.contextmanager
-def _no_room_for(request: Request) -> Iterator[None]:
-    """What the system says against writing the output, as an InputError. What is written so far stays."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"cannot write {request.out}: {error.strerror or error}; make room, or choose another --out. The same "
-            "command goes on where it was"
-        ) from error
 
 
 @contextlib.contextmanager

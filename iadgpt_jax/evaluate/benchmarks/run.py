@@ -29,6 +29,7 @@ from iadgpt_jax.evaluate.benchmarks.scoring import Scoring, table
 from iadgpt_jax.evaluate.benchmarks.wording import VERSION
 from iadgpt_jax.evaluate.evaluation_report import write_evaluation_report
 from iadgpt_jax.progress import progress
+from iadgpt_jax.room import room_for
 from iadgpt_jax.whole_file import write_json
 
 SETTINGS_FILE, METRICS_FILE = "settings.json", "metrics.json"
@@ -57,7 +58,7 @@ def evaluate_benchmark(
         )
     questions = sum(len(case.questions) for case in cases)
     say(f"{dataset}: {name}, {questions} questions about {len(cases)} images")
-    with alone_in(out, f"evaluating into {out}", "choose another --out"):
+    with alone_in(out, f"evaluating into {out}", "choose another --out"), room_for(out, "choose another --out"):
         made: dict[str, Any] = {"benchmark": name, "dataset": dataset, "questions": questions, "images": len(cases)}
         if answers is not None:
             rows, missing = given(cases, read_answers(answers), answers)

@@ -1,0 +1,24 @@
+"""What the system says against writing files, a full disk above all, as one line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from iadgpt_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def room_for(folder: Path, instead: str) -> Iterator[None]:
+    """Around work that writes into a folder and, started again, goes on where it was.
+
+    instead: how to choose another folder ("choose another --out"). Raises InputError for any OSError within.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror or error}; make room, or {instead}. The same command goes on "
+            "where it was"
+        ) from error

@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import shutil
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,11 +25,15 @@ from iadgpt_jax.data.sources.prepared import PreparedSource
 from iadgpt_jax.endpoint import client, ledger
 from iadgpt_jax.journal import Journal
 from tests.corpus import pipeline
-from tests.corpus.forks import Forks, forks
 from tests.corpus.server import PERSPECTIVES, TROUBLES, Server, running
+from tools.reliability.forks import Forks, forks
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 24
+IMPORTED = (  # once, by the process that forks those that are killed
+    "array_record.python.array_record_module", "imagehash", "openai.resources.chat", "openai:OpenAI",
+    "tensorflow_datasets:features", "tensorflow_datasets:core.DatasetInfo",
+)  # fmt: skip
 
 
 class Stopped(BaseException):
@@ -220,7 +225,7 @@ def kill_processes(products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with running(Server(delay=0.02)) as server:
         pipeline.run(*patient_steps(tmp_path / "undisturbed", products, server))
     undisturbed = pipeline.contents(tmp_path / "undisturbed/dataset")
-    with forks() as process:
+    with forks("tools.build_corpus:main", IMPORTED) as process:
         while killed.total() < kills:
             rounds += 1
             work = tmp_path / f"corpus_{rounds}"
@@ -233,6 +238,7 @@ def kill_processes(products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                         if killed.total() < kills and killed[command[0]] < before + 2:  # leave some for other steps
                             kill_at_random(process, work, rng)
                         status = process.status()
+                        assert status in (0, -signal.SIGKILL), "what it said is on standard error"
                         killed[command[0]] += status != 0
                         asked = {header["idempotency-key"].partition("-")[0] for header in server.headers[headers:]}
                         assert not asked & known

@@ -44,10 +44,19 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
         named = str(key).replace("\nDid you mean", "; did you mean")
         raise InputError(f"no such configuration key: {named} (configs/common.py has them all)") from error
     except OSError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"no configuration to read: {reason}; write --config=configs/stageN.py:SIZE") from error
+        raise InputError(f"no configuration to read: {_last(error)}; write --config=configs/stageN.py:SIZE") from error
     except flags.Error as error:
-        raise InputError(f"{error}; write {usage}") from error
+        if "whilst parsing config file" in str(error):
+            told = f"no configuration to read: {_last(error)}; write --config=configs/stageN.py:SIZE"
+            raise InputError(told) from error
+        raise InputError(f"{' '.join(str(error).split())}; write {usage}") from error
+    except (ValueError, TypeError, SyntaxError) as error:  # of keys that are no names, as row..maps
+        raise InputError(f"{_last(error)}; write {usage}") from error
+
+
+def _last(error: Exception) -> str:
+    """The last line of a message, which names the reason where a traceback stands before it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def without_sources(words: Sequence[str]) -> tuple[list[str], list[tuple[str, str, str]]]:

@@ -18,7 +18,10 @@ INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 
 class InputError(Exception):
     """A path, a file, a flag or a configuration value is wrong. The message is one line: what is wrong, where, and what
-    to do about it."""
+    to do about it. Line breaks in what it quotes become blanks."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class Parser(argparse.ArgumentParser):

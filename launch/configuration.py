@@ -58,10 +58,12 @@ def set_value(settings, key: str, text: str) -> None:
     if last not in settings:
         raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
     kind = settings.get_type(last)
+    if hasattr(settings[last], "keys"):
+        raise InputError(f"config.{key} is a group of values: write --config.{key}.KEY=VALUE")
     try:
         if kind is bool:
             settings[last] = {"true": True, "false": False}[text.lower()]
         else:
             settings[last] = ast.literal_eval(text) if kind is tuple else kind(text)
     except (ValueError, TypeError, KeyError, SyntaxError) as error:
-        raise InputError(f"--config.{key}={text} is not a valid {kind.__name__}") from error
+        raise InputError(f"--config.{key}={' '.join(text.split())} is not a valid {kind.__name__}") from error

@@ -24,6 +24,11 @@ def test_input_error_is_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == "error: no such file: a.png; check --query\n"
 
 
+def test_an_input_error_is_one_line_for_who_catches_it_too():
+    assert str(InputError("words.jsonl has unknown fields a\r\n b\u2028c; remove them")).count("\n") == 0
+    assert str(InputError("no  such file\n")) == "no  such file"
+
+
 def test_a_name_cannot_steer_the_terminal(capsys):
     with pytest.raises(SystemExit):
         _main(InputError("no such file: \x1b]0;owned\x07\x9b31m\u202egnp.exe ä \udcff; check it"))

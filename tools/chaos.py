@@ -26,6 +26,7 @@ from random import Random
 if __name__ == "__main__":  # found from a clone that is not installed, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from absl import logging
 from etils import epath
 
 from iadgpt_jax.alone import alone_in
@@ -45,6 +46,7 @@ UNDISTURBED, AGAIN = "undisturbed", "again"
 @clear_errors()
 def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(arguments)
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of things that are intended here
     workdirs = flags.workdir or str(flags.out.absolute())
     with alone_in(flags.out, f"killing trainings in {flags.out}", "choose another --out"):
         with Journal(flags.out / "kills.jsonl") as journal:

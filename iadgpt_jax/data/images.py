@@ -92,7 +92,7 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
     refused. So is a mask that would be another one if transparent pixels were taken for background.
     """
     with _opened(data, name) as image:
-        lossy = _is_lossy(image, data)
+        lossy, kind = _is_lossy(image, data), image.format
         image = ImageOps.exif_transpose(image)
         if image.mode in (*_SIXTEEN_BITS, "I", "F"):  # may hold small class numbers or fractions: no scaling
             return (np.nan_to_num(np.asarray(image)) != 0).astype(np.uint8)
@@ -105,7 +105,7 @@ def decode_mask(data: bytes, name: str) -> np.ndarray:
         if lossy and 0 < lightest < 128:
             raise ValueError(f"it is lossy and no pixel is lighter than {lightest} of 255: is it a mask at all?")
         if lossy:
-            remark(name, f"is lossy: {image.format or lossy} changes pixels, so its lighter half counts as defective")
+            remark(name, f"is lossy: {kind} changes pixels, so its lighter half counts as defective")
         mask = values >= (128 if lossy else 1)
         if hidden is not None and hidden.any() and ((mask & hidden).any() or not mask.any()):
             raise ValueError("it is partly transparent, and what is meant is a guess")

@@ -26,6 +26,8 @@ _IMAGE_TOKENS = ("<|image_pad|>", "<|video_pad|>")
 def parts_of(messages: Messages, plain: Callable[[str], str]) -> list[str | np.ndarray]:
     """Text and uint8[H, W, 3] photographs, no two texts side by side. plain: makes words of special tokens
     (Tokenizer.plain). Raises InputError naming the message, and for texts that are too long."""
+    if not isinstance(messages, list | tuple):
+        raise InputError(f"the chat is a {type(messages).__name__}; expected a list of messages")
     if not messages:
         raise InputError("the chat is empty; give at least one message of the user")
     parts: list[str | np.ndarray] = []
@@ -60,10 +62,15 @@ def check_length(characters: int, what: str) -> None:
 
 
 def turns_of(history: Iterable[tuple[str, str] | Mapping]) -> list[tuple[str, str]]:
-    """(question, answer) pairs of a history given as such pairs, or as messages of text, user and assistant in turn."""
+    """(question, answer) pairs of a history given as such pairs, or as messages of text, user and assistant in turn.
+
+    Raises InputError for anything else.
+    """
+    if isinstance(history, str | Mapping) or not isinstance(history, Iterable):
+        raise InputError(f"the history is a {type(history).__name__}; expected a list of questions with their answers")
     history = list(history)
     if not all(isinstance(entry, Mapping) for entry in history):
-        return [(str(question), str(answer)) for question, answer in history]
+        return [_pair(entry, index) for index, entry in enumerate(history)]
     texts = []
     for index, message in enumerate(history):
         wanted = "assistant" if index % 2 else "user"
@@ -74,6 +81,13 @@ def turns_of(history: Iterable[tuple[str, str] | Mapping]) -> list[tuple[str, st
     if len(texts) % 2:
         raise InputError("the history ends with a question without an answer; pass that one as the question")
     return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _pair(entry, index: int) -> tuple[str, str]:
+    """A question and its answer; a text of two letters is no pair."""
+    if isinstance(entry, list | tuple) and len(entry) == 2 and all(isinstance(text, str) for text in entry):
+        return entry[0], entry[1]
+    raise InputError(f"entry {index} of the history is no pair (question, answer) of texts")
 
 
 def _role(message: Mapping, index: int) -> str:

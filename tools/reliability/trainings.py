@@ -19,6 +19,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from iadgpt_jax.checkpoint.files import STEPS, finished_steps
+from iadgpt_jax.checkpoint.workdir import DATA, TRAINING
+from iadgpt_jax.convert.stored import PARAMS
 from tools.reliability.forks import ROOT, Forks, forks
 
 # As few parameters as have every kind: both towers, fusion gates, maps; both moments of AdamW.
@@ -170,15 +172,15 @@ def state_of(workdir: str, step: int) -> dict[str, np.ndarray]:
     """Every leaf of a step, by its path: parameters, moments, counters, and where the data goes on."""
     folder = epath.Path(workdir).absolute() / STEPS / str(step)
     leaves = {}
-    for item in ("params", "training"):
+    for item in (PARAMS, TRAINING):
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
             shapes = reader.metadata(folder / item).item_metadata.tree
             plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
             tree = reader.restore(folder / item, args=ocp.args.PyTreeRestore(shapes, restore_args=plain))
         for path, leaf in jax.tree.leaves_with_path(tree):
             leaves[item + jax.tree_util.keystr(path)] = np.asarray(leaf)
-    data = json.loads((folder / "data" / "metadata").read_text())
-    return leaves | {f"data/{name}": np.asarray(value) for name, value in data.items()}
+    data = json.loads((folder / DATA / "metadata").read_text())
+    return leaves | {f"{DATA}/{name}": np.asarray(value) for name, value in data.items()}
 
 
 def logged(workdir: str) -> list[dict]:

@@ -168,7 +168,7 @@ def test_lossy_masks_count_their_lighter_half_and_are_named(kind, options):
     with collected() as remarks:
         mask = images.decode_mask(encoded(Image.fromarray(whole), kind, **options), "m.jpg")
     assert (mask != (whole > 0)).mean() < 0.002
-    assert "lossy" in remarks[0][1]
+    assert f"lossy: {kind} " in remarks[0][1]
     small = encoded(Image.fromarray(whole // 255 * 9), kind, **options)  # class numbers do not survive
     with pytest.raises(InputError, match=r"m\.jpg.*lossy.*PNG"):
         images.decode_mask(small, "m.jpg")

@@ -26,6 +26,7 @@ from iadgpt_jax.digests import DIGESTS, damage
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import init_params
 from tests.small_iadgpt import small_config
+from tools.reliability.damaging import flip
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 TREE = {f"block{i}": {"kernel": jax.random.normal(key, (24, 24))} for i, key in enumerate(KEYS)}
@@ -58,12 +59,6 @@ def files_of(workdir, step):
     folder = workdir / "checkpoints" / str(step)
     found = (path for item in (PARAMS, TRAINING, DATA) for path in (folder / item).rglob("*"))
     return sorted(path for path in found if path.is_file() and path.name != "commit_success.txt")
-
-
-def flip(path, bit):
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(data)
 
 
 def largest(workdir, step, item):

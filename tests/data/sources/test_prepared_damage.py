@@ -11,6 +11,7 @@ from iadgpt_jax.data.sources.prepare import Request, prepare
 from iadgpt_jax.data.sources.prepared import PreparedSource
 from iadgpt_jax.errors import InputError
 from tests.data.sources import trees
+from tools.reliability.damaging import flip
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_flipped_bit_is_one_line_or_harmless(prepared, tmp_path):
         path = rng.choice(files)
         data = path.read_bytes()
         bit = rng.randrange(8 * len(data))
-        path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
+        flip(path, bit)
         try:
             found, listed = contents(directory)
         except InputError as error:

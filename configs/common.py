@@ -125,6 +125,9 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.checkpoint_every = 500
     c.checkpoint_minutes = 0.0 if small else 30.0  # save that often as well; 0: by steps alone
     c.keep = 2
+    # Without a step for so many minutes the job is ended, with every thread's stack (train/watchdog.py). 0: never; -1:
+    # 20 times the median step, but 10 minutes at least.
+    c.watchdog_minutes = -1.0
     c.resume_anyway = False  # go on with a configuration or data that mean something else than what the workdir has
     return c
 

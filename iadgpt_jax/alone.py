@@ -11,7 +11,7 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from iadgpt_jax.errors import InputError
+from iadgpt_jax.errors import InputError, refuse_bucket
 
 FILE = ".lock"
 
@@ -23,6 +23,7 @@ def alone_in(folder: Path, work: str, instead: str) -> Iterator[None]:
     work: what a process does there ("preparing DIR"); instead: how to choose another folder ("choose another --out").
     Raises InputError where the folder cannot be written, or another process is at work in it.
     """
+    refuse_bucket(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / FILE).open("w")

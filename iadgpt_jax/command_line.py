@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from iadgpt_jax.errors import InputError
+from iadgpt_jax.errors import InputError, refuse_buckets
 
 # What config.sources.NAME can say, and what holds where it does not (data/run_sources.py).
 SOURCE = {"path": "", "weight": 1.0, "include": "", "exclude": ""}
@@ -26,8 +26,9 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
     that one that cannot be read is reported now and not at its first use.
 
     Raises:
-      InputError: a mistake in the command line or in the configuration's name or keys.
+      InputError: a mistake in the command line or in the configuration's name or keys; a bucket instead of a folder.
     """
+    refuse_buckets(argv[1:])
     argv, of_sources = without_sources(argv)
     sys.argv[1:], _ = without_sources(sys.argv[1:])  # where the configuration's flag looks for what overrides it
     try:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
+
+from iadgpt_jax.buckets import bucket_in, is_bucket, refusal
 
 INPUT_FAULT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -25,7 +28,12 @@ class InputError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises InputError, so that a mistyped flag is one line too."""
+    """An ArgumentParser that raises InputError, so that a mistyped flag is one line too, and for buckets given where
+    only folders are read and written."""
+
+    def parse_args(self, args=None, namespace=None):
+        refuse_buckets(sys.argv[1:] if args is None else args)
+        return super().parse_args(args, namespace)
 
     def error(self, message: str):
         raise InputError(f"{message}; see --help")
@@ -35,6 +43,19 @@ class Parser(argparse.ArgumentParser):
         names = vars(self.parse_args(arguments))
         found = self.parse_args(arguments, argparse.Namespace(**dict.fromkeys(names)))  # what is there stays: None
         return {name for name, value in vars(found).items() if value is not None}
+
+
+def refuse_buckets(words: Sequence[str]) -> None:
+    """Raise InputError where a word of a command line names a bucket."""
+    if found := bucket_in(words):
+        flag, path = found
+        raise InputError((f"--{flag}: " if flag else "") + refusal(path))
+
+
+def refuse_bucket(path: str | os.PathLike) -> None:
+    """Raise InputError where a path names a bucket: for what opens paths."""
+    if is_bucket(path):
+        raise InputError(refusal(path))
 
 
 def printable(text: str) -> str:

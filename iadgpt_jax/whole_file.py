@@ -6,11 +6,14 @@ A process that is killed leaves a file that begins with PARTIAL, which nobody re
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from iadgpt_jax.buckets import is_bucket
 
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 
@@ -22,6 +25,8 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
 
     Raises OSError where it cannot be written; then nothing is left of it.
     """
+    if is_bucket(path):
+        raise OSError(errno.EINVAL, "a bucket is no folder", str(path))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{PARTIAL}{os.urandom(6).hex()}")  # hosts may have processes of the same number

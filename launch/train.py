@@ -47,7 +47,7 @@ from iadgpt_jax.distributed import (
     is_main_process,
     joined,
 )
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, clear_errors, refuse_bucket
 from iadgpt_jax.models.registry import model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.bounds import check_configuration
@@ -63,6 +63,7 @@ from iadgpt_jax.train.saving import Saver, SaveTimes
 from iadgpt_jax.train.speed import Speed
 from iadgpt_jax.train.sums import ProcessSums
 from iadgpt_jax.train.watch import Recompilations
+from iadgpt_jax.train.watchdog import Watchdog
 
 
 def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
@@ -73,6 +74,7 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     """
     check_agreement({**flat(json_config(config)), "code": code_version(Path(__file__))})
     check_configuration(config)
+    refuse_bucket(workdir)
     make_workdir(workdir)
     with in_workdir(workdir) as lock:
         run(config, workdir, lock, source)
@@ -165,19 +167,24 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
     saver, times = Saver(checkpoints, workdir, say), SaveTimes(config.checkpoint_minutes, several)
     guard = Guard(workdir, first, config.max_skipped, batches.records, say, is_main_process())
     stop = StopSignals()
+    watchdog = Watchdog(config.watchdog_minutes, workdir, jax.process_index(), jax.process_count())
     stream = batches.iterate(first, config.steps, threads=config.loader_threads, processes=config.loader_processes)
     try:
+        watchdog.start(first)
         for step in range(first, config.steps):
             with profile.step(step + 1):
+                watchdog.doing("waiting for a batch of images")
                 before = time.monotonic()
                 batch = next(stream)
                 rows = put(batch.rows, training.rows)
                 waited = time.monotonic() - before
+                watchdog.doing("compiling" if step == first else "waiting for devices, and for other processes")
                 if step == first:
                     step_function = compiled_together(step_function, state, rows)
                 state, metrics = step_function(state, rows)
             profile.after(step + 1, metrics)
             guard.step(step + 1, metrics)
+            watchdog.done(step + 1)
             log.step(step + 1, metrics, batch.tally, waited)
             last, stopping = step + 1 == config.steps, stop.asked(step + 1)
             late = times.due(metrics["loss"])
@@ -187,21 +194,24 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
                 log.flush()  # so that a run killed now has its log up to the checkpoint it goes on from
                 if is_main_process():
                     lock.check()
-                saver.save(state, step + 1)
+                with watchdog.slowly("saving"):
+                    saver.save(state, step + 1)
+                    if last or stopping:
+                        saver.finish()
                 times.saved()
-            if last or stopping:
-                saver.finish()
             if stopping and not last:
                 say(f"stopped after step {step + 1}; the same command goes on from there")
                 raise SystemExit(stop.exit_status)
     finally:
-        stream.close()
-        profile.close()
-        compiled.close()
-        guard.close()
-        log.close()
-        saver.close()
-        stop.restore()
+        with watchdog.slowly("ending"):
+            stream.close()
+            profile.close()
+            compiled.close()
+            guard.close()
+            log.close()
+            saver.close()
+            stop.restore()
+        watchdog.close()
 
 
 @contextlib.contextmanager

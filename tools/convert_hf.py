@@ -44,7 +44,7 @@ from iadgpt_jax.convert.stored import write_params
 from iadgpt_jax.convert.twin import has_twin
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.digests import write_digests
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.progress import Meter, progress
 
 AT_ONCE = 1 << 25  # elements compared at a time
@@ -214,7 +214,7 @@ def refuse_existing(out: Path) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="import|export|verify|roundtrip|place")
     dtype = dict(choices=sorted(EXPORT_DTYPES), help="dtype to store the weights in (default: as they are)")
 

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,6 +60,7 @@ HOLDS = {
     "sharding": ("the mesh and its rules, and how processes start", GREY),
     "journal": ("files that are appended to, libraries not everybody has", GREY),
     "errors": ("used by all", GREY),
+    "buckets": ("which paths are no folders", GREY),
 }
 
 
@@ -198,7 +199,7 @@ def layers() -> Figure:
 
 @clear_errors()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder to write to")
     parser.add_argument("--format", choices=("svg", "png"), default="svg")
     flags = parser.parse_args()

@@ -21,7 +21,7 @@ from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.data.synthesis.table import SYNTHESIZERS
 from iadgpt_jax.data.tasks.task_source import Category, TaskSource
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.procedural import Factory
 from iadgpt_jax.procedural.families import TRAINED, UNSEEN
 
@@ -111,7 +111,7 @@ def synthesis_sheet(source: Source, seed: int, rows: int, side: int) -> np.ndarr
 @clear_errors()
 def main() -> None:
     """Writes the sheet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=Path, help="the PNG or JPEG to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("both", "train", "held_out"), default="both")

@@ -30,7 +30,7 @@ from iadgpt_jax.convert.names import entries
 from iadgpt_jax.convert.shards import SHARD_BYTES, create_shards
 from iadgpt_jax.convert.side_files import copy_tokenizer, generation_config, preprocessor_config
 from iadgpt_jax.data.tokenizer import Tokenizer
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors
 from iadgpt_jax.models.iadgpt.config import PRESETS, ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import SpecialTokens
 from iadgpt_jax.models.registry import preset
@@ -93,7 +93,7 @@ def write_weights(config: ModelConfig, directory: Path, dtype: np.dtype, seed: i
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", required=True, choices=sorted(PRESETS))
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new directory; must not exist")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from iadgpt_jax.errors import InputError
+from iadgpt_jax.errors import InputError, refuse_bucket
 
 MODEL_FILE, TOKENIZER, STEPS = "model.json", "tokenizer", "checkpoints"
 HF_FILE = "config.json"
@@ -24,6 +24,7 @@ def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
     Raises:
       InputError: it is no checkpoint.
     """
+    refuse_bucket(checkpoint)
     path = Path(checkpoint)
     if not path.exists():
         raise InputError(f"no checkpoint at {path}: the path does not exist")

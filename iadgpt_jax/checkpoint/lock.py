@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from iadgpt_jax.errors import InputError
+from iadgpt_jax.errors import InputError, refuse_bucket
 
 FILE = "LOCK"
 BEAT = 10.0  # seconds between two touches
@@ -148,6 +148,7 @@ class Lock:
 @contextlib.contextmanager
 def locked(folder: str | Path, say: Say | None = None) -> Iterator[Lock]:
     """The lock of a folder, made where there is none, while the context lasts. Raises InputError as `Lock.take`."""
+    refuse_bucket(folder)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:

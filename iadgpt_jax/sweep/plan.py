@@ -21,8 +21,8 @@ from iadgpt_jax.sweep.spec import Setting, Sweep
 
 # Of a configuration: what changes no weight. A stage is the same stage with another value of these.
 WITHOUT_EFFECT = (
-    "init_from", "checkpoint_every", "checkpoint_minutes", "keep", "resume_anyway", "log_every", "log_parameters",
-    "loader_threads", "loader_processes", "profile",
+    "init_from", "checkpoint_every", "checkpoint_minutes", "keep", "watchdog_minutes", "resume_anyway", "log_every",
+    "log_parameters", "loader_threads", "loader_processes", "profile",
 )  # fmt: skip
 
 Configure = Callable[[str, Sequence[str]], Any]  # (config name, words --config.KEY=VALUE) -> a ConfigDict

@@ -17,6 +17,7 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.models.registry import entry, float_dtype, preset
 from iadgpt_jax.models.remat import POLICIES
 from iadgpt_jax.train.model_options import with_options
+from iadgpt_jax.train.watchdog import AUTOMATIC
 
 MERGED = 28  # pixels along the side of the smallest merged token
 
@@ -45,6 +46,7 @@ BOUNDS = {
     POSITIVE: "optimizer.clip",
     SHARE: "optimizer.floor max_quarantined",
     DECAY: "optimizer.b1 optimizer.b2",
+    Bound("minutes, 0 for none, or -1", lambda value: value == AUTOMATIC or 0 <= value < math.inf): "watchdog_minutes",
     Bound("0 to 2147483647", lambda value: 0 <= value < 2**31): "seed",
 }  # fmt: skip
 

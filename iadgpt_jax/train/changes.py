@@ -16,7 +16,8 @@ from iadgpt_jax.errors import InputError
 # config.leakage leaves out with the records (check_data).
 FREE = """mesh slice attention remat microbatches vocab_chunks scan_unroll
     loader_threads loader_processes max_quarantined max_skipped leakage
-    log_every log_parameters profile checkpoint_every checkpoint_minutes keep resume_anyway model""".split()
+    log_every log_parameters profile checkpoint_every checkpoint_minutes keep watchdog_minutes
+    resume_anyway model""".split()
 NAMED = ("sources", "replay", "optimizer.groups")  # groups whose members a run names: one more is a change
 PATHS = ("init_from", "source")  # the same file may be called by another name
 SHOWN = 5  # changes that an error shows before it only counts

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import jinja2
 import yaml
 
-from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.errors import InputError, Parser, clear_errors, refuse_buckets
 from iadgpt_jax.train.bounds import check_configuration
 from launch.configuration import read_config
 from launch.sweep import SWEEP_FLAGS, add_flags
@@ -248,6 +248,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         for flag in kind.flags:
             type_, default, text = OPTIONS[flag]
             one.add_argument(f"--{flag}", type=type_, default=default, required=default is None, help=text)
+    refuse_buckets(arguments)
     split = arguments.index("--") if "--" in arguments else len(arguments)
     flags = parser.parse_args(arguments[:split])
     given = [name for name, default in SWEEP_FLAGS.items() if getattr(flags, name) != default]

@@ -10,6 +10,7 @@ import functools
 import importlib
 import json
 import os
+import threading
 from pathlib import Path
 
 import jax
@@ -20,10 +21,14 @@ import launch.train
 from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.lock import FILE, locked
+from iadgpt_jax.checkpoint.whole import newest_whole
 from iadgpt_jax.checkpoint.workdir import save_model
+from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.train import watchdog
 from iadgpt_jax.train.changes import changes
+from iadgpt_jax.train.watchdog import Watchdog
 from launch.quickstart import configs_of as quickstart_configs
 from launch.quickstart import own
 from launch.train import train
@@ -81,6 +86,47 @@ def test_numbers_that_are_not_finite_stop_a_run_and_spare_its_checkpoints(start,
     assert told["skipped"] == "1" and "nan" in (told["loss"], told["gradient_norm"]) and "from the start" in said
     assert "\n  language/embedding\n" in output.partition("not finite")[2]
     assert all(f"\n  {name}" in output for name in lines[0]["records"]), "the same records"
+
+
+class Stuck:
+    """A source on a file system that stops answering as soon as the workdir holds a checkpoint."""
+
+    def __init__(self, source, workdir):
+        self.source, self.workdir, self.ended = source, workdir, threading.Event()
+        self.name, self.records, self.asked = source.name, source.records, threading.Event()
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        if finished_steps(self.workdir):
+            self.asked.set()
+            self.ended.wait()
+            raise RuntimeError("the process has ended")
+        return self.source[index]
+
+
+@pytest.mark.nightly  # tests/train/test_watchdog.py ends processes; this is the loop's part
+def test_a_stuck_loader_ends_the_job_by_name_and_leaves_the_last_checkpoint_whole(
+    start, tmp_path, monkeypatch, quick_compilation
+):
+    """Here the read fails at last instead of the process ending."""
+    config = configured(start, watchdog_minutes=0.05, steps=60)
+    source = Stuck(open_source("procedural", side=config.image_side, seed=0, procedural_categories=12), tmp_path)
+    told = []
+
+    def end(line: str) -> None:
+        told.append((line, newest_whole(tmp_path)))
+        source.ended.set()
+
+    monkeypatch.setattr(watchdog, "_end_process", end)
+    # However slow this machine is: 2 seconds, but only once the source is stuck and what was ready is used up.
+    stuck = lambda dog: source.asked.is_set() and "batch" in dog.what  # noqa: E731
+    monkeypatch.setattr(Watchdog, "limit", property(lambda dog: 2.0 if stuck(dog) else 3600.0))
+    with pytest.raises(RuntimeError, match="the process has ended"):
+        train(config, str(tmp_path), source)
+    ((line, whole),) = told
+    assert whole >= 2 and f"of {tmp_path}, while waiting for a batch of images" in line
 
 
 @pytest.fixture

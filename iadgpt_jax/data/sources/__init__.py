@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iadgpt_jax.data.images import MASK_RESIZE
 from iadgpt_jax.data.sources.sample import Source
-from iadgpt_jax.errors import InputError, printable
+from iadgpt_jax.errors import InputError, printable, refuse_bucket
 
 PROCEDURAL = "procedural"
 PROCEDURAL_SPLITS = ("train", "held_out")
@@ -63,6 +63,7 @@ def open_source(
     from iadgpt_jax.data.sources.prepared import INFO_FILE, PreparedSource, is_prepared
     from iadgpt_jax.data.sources.readers.mvtec_layout import LAYOUT
 
+    refuse_bucket(spec)
     path = Path(spec)
     if not path.is_dir():
         raise InputError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from absl import flags
 
@@ -19,16 +19,16 @@ SOURCE = {"path": "", "weight": 1.0, "include": "", "exclude": ""}
 _OF_SOURCE = re.compile(r"--?config\.sources\.([^.=]+)\.([^.=]+)=(.*)", re.DOTALL)
 
 
-def parse(argv: list[str], config: flags.FlagHolder, usage: str) -> list[str]:
+def parse(argv: list[str], config: flags.FlagHolder, usage: str, buckets: Collection[str] = ()) -> list[str]:
     """Parse argv into absl's flags; returns what is left over.
 
     `config` is the flag made by config_flags.DEFINE_config_file. If it is given, its configuration is read here, so
-    that one that cannot be read is reported now and not at its first use.
+    that one that cannot be read is reported now and not at its first use. buckets: the flags whose path may be gs://.
 
     Raises:
       InputError: a mistake in the command line or in the configuration's name or keys; a bucket instead of a folder.
     """
-    refuse_buckets(argv[1:])
+    refuse_buckets(argv[1:], buckets)
     argv, of_sources = without_sources(argv)
     sys.argv[1:], _ = without_sources(sys.argv[1:])  # where the configuration's flag looks for what overrides it
     try:

@@ -2,6 +2,9 @@
 
     FOLDER/digests.json    {"part_bytes": n, "files": {relative path: {"bytes": n, "crc32": [one per part]}}}
 
+Of a folder in a bucket it has the sizes and checksums that the bucket keeps of its objects, and compares when they are
+read: {"stored": {relative path: [bytes, checksum]}}. Nothing is read to write or to check them.
+
 CRC-32 finds every single flipped bit and every burst of up to 32 bits, and misses one in 4 billion other damages. It
 is no protection against somebody who means harm: who can change a file can change its checksum.
 """
@@ -16,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from iadgpt_jax.bucket_files import Stored, listing
+from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.whole_file import write_whole
 
 DIGESTS = "digests.json"
@@ -26,6 +31,12 @@ _THREADS = 8
 
 def write_digests(folder: Path, names: Sequence[str] | None = None) -> None:
     """Write digests.json about the files in a folder. names: of these alone, by default all, in folders too."""
+    if is_bucket(folder):
+        stored = listing(folder)
+        told = {name: stored[name] for name in sorted(names or stored) if name != DIGESTS}
+        text = json.dumps({"stored": {name: list(one) for name, one in told.items()}}, indent=0)
+        (folder / DIGESTS).write_text(text)
+        return
     listed = sorted(_files_in(folder)) if names is None else list(names)
     sizes = {name: _size(folder / name) for name in listed}
     parts = [(name, at) for name, size in sizes.items() for at in range(0, size, PART_BYTES)]
@@ -49,6 +60,8 @@ def damage(folder: Path, share: int = 0, shares: int = 1) -> str | None:
     """
     if not has_digests(folder):
         return None
+    if is_bucket(folder):
+        return _damage_in_bucket(folder)
     try:
         written = json.loads((folder / DIGESTS).read_text())
         part_bytes = operator.index(written["part_bytes"])
@@ -72,6 +85,21 @@ def damage(folder: Path, share: int = 0, shares: int = 1) -> str | None:
                 return f"{name} has changed since it was written"
     except OSError as error:
         return f"its files cannot be read ({error.strerror or error})"
+    return None
+
+
+def _damage_in_bucket(folder: Path) -> str | None:
+    try:
+        stored = json.loads((folder / DIGESTS).read_text())["stored"]
+        written = {name: Stored(*one) for name, one in stored.items()}
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return f"{DIGESTS} is damaged"
+    found = listing(folder)
+    for name, one in written.items():
+        if name not in found:
+            return f"{name!r} is missing"
+        if found[name] != one:
+            return f"{name} has changed since it was written"
     return None
 
 

@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from iadgpt_jax.buckets import bucket_in, is_bucket, refusal
 
@@ -29,10 +29,14 @@ class InputError(Exception):
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises InputError, so that a mistyped flag is one line too, and for buckets given where
-    only folders are read and written."""
+    only folders are read and written. buckets: the flags whose path may be gs://."""
+
+    def __init__(self, *args, buckets: Collection[str] = (), **more):
+        super().__init__(*args, **more)
+        self.buckets = buckets
 
     def parse_args(self, args=None, namespace=None):
-        refuse_buckets(sys.argv[1:] if args is None else args)
+        refuse_buckets(sys.argv[1:] if args is None else args, self.buckets)
         return super().parse_args(args, namespace)
 
     def error(self, message: str):
@@ -45,9 +49,9 @@ class Parser(argparse.ArgumentParser):
         return {name for name, value in vars(found).items() if value is not None}
 
 
-def refuse_buckets(words: Sequence[str]) -> None:
-    """Raise InputError where a word of a command line names a bucket."""
-    if found := bucket_in(words):
+def refuse_buckets(words: Sequence[str], allowed: Collection[str] = ()) -> None:
+    """Raise InputError where a word of a command line names a bucket and its flag is not one of `allowed`."""
+    if found := bucket_in(words, allowed):
         flag, path = found
         raise InputError((f"--{flag}: " if flag else "") + refusal(path))
 

@@ -220,7 +220,7 @@ def summarize(root: Path, found: Sequence[Path]) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
     add = parser.add_argument
     add("--checkpoint", metavar="DIR", help="a training workdir, a step of it, or a Hugging Face folder")
     add("--dataset", action="append", metavar="NAME[,NAME…]", help=f"{SPECIFICATIONS}; may be repeated")

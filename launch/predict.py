@@ -124,7 +124,7 @@ def readable(path: Path, question: str, result: Inspection, map_path: Path, over
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
     parser.add_argument(
         "--checkpoint", required=True, type=Path, metavar="DIR",
         help="a training workdir, one step in its checkpoints folder, or a Hugging Face directory",

@@ -23,6 +23,8 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from iadgpt_jax.bucket_files import check_writable
+from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.checkpoint.files import finished_steps
 from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.lock import Lock
@@ -47,7 +49,7 @@ from iadgpt_jax.distributed import (
     is_main_process,
     joined,
 )
-from iadgpt_jax.errors import InputError, clear_errors, refuse_bucket
+from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.bounds import check_configuration
@@ -74,7 +76,6 @@ def train(config: ml_collections.ConfigDict, workdir: str, source=None) -> None:
     """
     check_agreement({**flat(json_config(config)), "code": code_version(Path(__file__))})
     check_configuration(config)
-    refuse_bucket(workdir)
     make_workdir(workdir)
     with in_workdir(workdir) as lock:
         run(config, workdir, lock, source)
@@ -191,7 +192,7 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
             if last or stopping:
                 guard.finish()
             if last or stopping or late or (step + 1) % config.checkpoint_every == 0:
-                log.flush()  # so that a run killed now has its log up to the checkpoint it goes on from
+                log.saving()
                 if is_main_process():
                     lock.check()
                 with watchdog.slowly("saving"):
@@ -227,6 +228,9 @@ def in_workdir(workdir: str) -> Iterator[Lock]:
 
 
 def make_workdir(workdir: str) -> None:
+    if is_bucket(workdir):
+        decided(lambda: check_writable(workdir))
+        return
     try:
         Path(workdir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -261,7 +265,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints and logs
 @clear_errors()
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing; a mistake in the command line or in the configuration's name is one line."""
-    return parse(argv, _CONFIG, "--config=configs/stageN.py:SIZE --workdir=DIR [--config.KEY=VALUE …]")
+    usage = "--config=configs/stageN.py:SIZE --workdir=DIR [--config.KEY=VALUE …]"
+    return parse(argv, _CONFIG, usage, buckets=("workdir", "config.init_from"))
 
 
 @clear_errors()

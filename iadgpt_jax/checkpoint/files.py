@@ -12,10 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from iadgpt_jax.errors import InputError, refuse_bucket
+from iadgpt_jax.bucket_files import place
+from iadgpt_jax.buckets import is_bucket, refusal
+from iadgpt_jax.errors import InputError
 
 MODEL_FILE, TOKENIZER, STEPS = "model.json", "tokenizer", "checkpoints"
 HF_FILE = "config.json"
+COMMITTED = "commit_success.txt"  # in a bucket: Orbax writes it into a step that is complete
 
 
 def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
@@ -24,8 +27,7 @@ def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
     Raises:
       InputError: it is no checkpoint.
     """
-    refuse_bucket(checkpoint)
-    path = Path(checkpoint)
+    path = place(checkpoint)
     if not path.exists():
         raise InputError(f"no checkpoint at {path}: the path does not exist")
     if not path.is_dir():
@@ -33,6 +35,8 @@ def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
     if ((path.parent.parent if _is_step(path) else path) / MODEL_FILE).is_file():
         return "workdir"
     if (path / HF_FILE).is_file():
+        if is_bucket(path):
+            raise InputError(f"{refusal(path)} (training workdirs alone are)")
         return "hf"
     raise InputError(
         f"{path} is no checkpoint: it holds neither {MODEL_FILE} nor {HF_FILE}; give a training workdir, a step in "
@@ -42,8 +46,13 @@ def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
 
 def finished_steps(workdir: str | Path) -> list[int]:
     """The steps a workdir holds whole checkpoints of, in order."""
-    folder = Path(workdir) / STEPS
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+    folder = place(workdir) / STEPS
+    if not folder.is_dir():
+        return []
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    if is_bucket(folder):  # where a folder cannot appear at once, an object is written into it at the end
+        steps = [step for step in steps if (folder / str(step) / COMMITTED).exists()]
+    return steps
 
 
 def find_step(path: str | Path) -> tuple[Path, int]:
@@ -52,7 +61,7 @@ def find_step(path: str | Path) -> tuple[Path, int]:
     Raises:
       InputError: the workdir holds no step yet.
     """
-    path = Path(path)
+    path = place(path)
     if _is_step(path):
         return path.parent.parent, int(path.name)
     steps = finished_steps(path)

@@ -6,6 +6,8 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
+from iadgpt_jax.bucket_files import listing
+from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.checkpoint.files import MODEL_FILE, STEPS
 
 SAMPLES, SAMPLE_BYTES = 16, 1 << 16  # read of a file, evenly spread; smaller files are read whole
@@ -18,6 +20,10 @@ def checkpoint_identity(directory: Path, step: int) -> str:
     every weight, so two checkpoints that were trained apart differ in any sample.
     """
     digest = sha256()
+    if is_bucket(directory):  # which keeps checksums itself
+        for name, stored in sorted(listing(directory / STEPS / str(step)).items()):
+            digest.update(f"{name}\0{stored.bytes}\0{stored.checksum}\0".encode(errors="surrogatepass"))
+        return digest.hexdigest()[:16]
     for path in _files(directory, step):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(directory).as_posix()}\0{size}\0".encode(errors="surrogatepass"))

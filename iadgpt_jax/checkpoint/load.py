@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from iadgpt_jax.bucket_files import copied, place
 from iadgpt_jax.checkpoint.files import STEPS, TOKENIZER, find_step, kind_of
 from iadgpt_jax.checkpoint.whole import check_step, newest_whole
 from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files
@@ -106,14 +107,15 @@ def open_checkpoint(checkpoint: str | Path) -> Opened:
 
     Raises InputError, in one line, for whatever is missing or damaged.
     """
-    path = Path(checkpoint)
+    path = place(checkpoint)
     if kind_of(path) == "hf":
         hf = open_hf(path)
         tokenizer = Tokenizer.load(hf.directory)
         return Opened(hf.directory, 0, hf.config, tokenizer, hf.directory, dict(hf.info), hf)
     workdir, step = find_step(path)
     config, tokenizer, info = read_model_files(workdir)
-    return Opened(workdir, step, config, tokenizer, workdir / TOKENIZER, info, None, newest=workdir == path)
+    tokenizer_files = copied(workdir / TOKENIZER)
+    return Opened(workdir, step, config, tokenizer, tokenizer_files, info, None, newest=workdir == path)
 
 
 def load_model(

@@ -5,7 +5,8 @@ seconds. A lock is stale where its process is gone (seen on the same host), or w
 seconds: by the file's own times and by watching it, so that clocks of hosts need not agree. A stale lock is taken over
 with a word. Whoever finds that his lock was taken over stops before he writes.
 
-Neither kernel locks (flock), which not every network file system has, nor hard links are needed.
+Neither kernel locks (flock), which not every network file system has, nor hard links are needed. In a bucket an object
+takes the file's place (lock_file.py), which is watched for STALE seconds where its holder is not known to be gone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from iadgpt_jax.bucket_files import place
+from iadgpt_jax.buckets import is_bucket
+from iadgpt_jax.checkpoint.lock_file import file_at
 from iadgpt_jax.errors import InputError, refuse_bucket
 
 FILE = "LOCK"
@@ -37,7 +41,8 @@ class Lock:
     """The lock of a folder, held from `take` to `release`."""
 
     def __init__(self, folder: str | Path, say: Say | None = None):
-        self.folder, self.path, self.say = Path(folder), Path(folder) / FILE, say or _say
+        self.folder, self.path, self.say = place(folder), place(folder) / FILE, say or _say
+        self.file = file_at(self.path)
         self.mine = {**_this_process(), "token": secrets.token_hex(8), "command": " ".join(sys.argv)[:200]}
         self._lost: str | None = None
         self._end = threading.Event()
@@ -68,23 +73,11 @@ class Lock:
             self._beating = None
         self._look()
         if not self._lost:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
+            self.file.remove()
 
     def _create(self) -> bool:
         """Whether there was no lock, and now there is this one."""
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        except FileExistsError:
-            return False
-        try:
-            os.write(descriptor, json.dumps(self.mine).encode())
-        except OSError:  # a full disk
-            self.path.unlink()
-            raise
-        finally:
-            os.close(descriptor)
-        return True
+        return self.file.create(json.dumps(self.mine).encode())
 
     def _take_over(self) -> None:
         """The lock of somebody who is gone. Raises InputError where its holder lives."""
@@ -93,9 +86,7 @@ class Lock:
             if not self._create():
                 raise InputError(self._held_by(read(self.path)))
             return
-        aside = self.path.with_name(f".{FILE}.{self.mine['token']}")
-        aside.write_text(json.dumps(self.mine))
-        aside.replace(self.path)
+        self.file.replace(json.dumps(self.mine).encode())
         time.sleep(SETTLED)
         if (now := read(self.path)) is None or now.get("token") != self.mine["token"]:
             raise InputError(self._held_by(now))
@@ -103,13 +94,14 @@ class Lock:
 
     def _wait_until_stale(self) -> dict[str, Any] | None:
         """The holder, once it is known to be gone; None where there is no lock any more."""
-        holder, touched = read(self.path), _touched(self.path)
+        holder, touched = read(self.path), self.file.touched()
         if holder is None:
             return None
         alive = _alive(holder)
         if alive:
             raise InputError(self._held_by(holder))
-        if alive is False or _now_there(self.folder) - touched > STALE * 1e9:
+        untouched = None if alive is False else self.file.untouched()
+        if alive is False or (untouched is not None and untouched > STALE):
             return holder
         self.say(f"{self.path} is held by {_named(holder)}: waiting up to {STALE:.0f} s to see whether it lives")
         end = time.monotonic() + STALE
@@ -117,7 +109,7 @@ class Lock:
             time.sleep(WATCH)
             if (now := read(self.path)) is None:
                 return None
-            if now != holder or _touched(self.path) != touched:
+            if now != holder or self.file.touched() != touched:
                 raise InputError(self._held_by(now))
         return holder
 
@@ -131,13 +123,18 @@ class Lock:
             if self._lost:
                 self.say(f"warning: {self._lost}")
                 return
-            with contextlib.suppress(OSError):  # a file system that is away for a while
-                os.utime(self.path)
+            try:
+                self.file.touch()
+            except Exception as error:  # a file system that is away for a while; a bucket has many ways to be
+                if not isinstance(error, OSError) and not is_bucket(self.path):
+                    raise
 
     def _look(self) -> None:
         try:
             holder = read(self.path)
-        except OSError:  # away for a while; what is written meanwhile fails by itself
+        except Exception as error:  # away for a while; what is written meanwhile fails by itself
+            if not isinstance(error, OSError) and not is_bucket(self.path):
+                raise
             return
         if holder is None:
             self._lost = f"{self.path}, which this process wrote, was removed"
@@ -164,7 +161,7 @@ def locked(folder: str | Path, say: Say | None = None) -> Iterator[Lock]:
 def read(path: Path) -> dict[str, Any] | None:
     """What a LOCK file says; None: there is none; {}: it is being written, or damaged."""
     try:
-        holder = json.loads(path.read_bytes())
+        holder = json.loads(file_at(path).read())
     except FileNotFoundError:
         return None
     except ValueError:
@@ -226,23 +223,6 @@ def _started(pid: int) -> str | None:
     except PermissionError:
         pass
     return ""
-
-
-def _touched(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
-
-
-def _now_there(folder: Path) -> int:
-    """Nanoseconds, by the clock that gives files of this folder their times."""
-    probe = folder / f".{FILE}.{secrets.token_hex(4)}"
-    probe.touch()
-    try:
-        return probe.stat().st_mtime_ns
-    finally:
-        probe.unlink()
 
 
 def _named(holder: dict[str, Any]) -> str:

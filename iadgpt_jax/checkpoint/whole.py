@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+from iadgpt_jax.bucket_files import place
 from iadgpt_jax.checkpoint.files import STEPS, finished_steps
 from iadgpt_jax.digests import damage, has_digests
 from iadgpt_jax.distributed import decided, gathered, is_main_process
@@ -41,7 +42,7 @@ def set_damaged_aside(workdir: str | Path) -> None:
         return
     step, damaged = _first_whole(workdir, steps, None, together=jax.process_count() > 1)
     for other, what in damaged.items():
-        folder = Path(workdir) / STEPS / str(other)
+        folder = place(workdir) / STEPS / str(other)
         aside, number = folder.with_name(f"{other}.damaged"), 1
         while aside.exists():
             number += 1
@@ -55,7 +56,7 @@ def set_damaged_aside(workdir: str | Path) -> None:
 
 def check_step(workdir: str | Path, step: int, item: str, together: bool = False) -> None:
     """Raise InputError where this very step is damaged."""
-    if what := _damage_of(Path(workdir) / STEPS / str(step), item, together):
+    if what := _damage_of(place(workdir) / STEPS / str(step), item, together):
         raise InputError(
             f"step {step} of {workdir} is damaged ({what}): give another step of its {STEPS} folder, or the folder "
             "itself, for the newest whole one"
@@ -67,7 +68,7 @@ def _first_whole(
 ) -> tuple[int, dict[int, str]]:
     damaged: dict[int, str] = {}
     for step in reversed(steps):
-        folder = Path(workdir) / STEPS / str(step)
+        folder = place(workdir) / STEPS / str(step)
         what = _damage_of(folder, item, together)
         if what is None:
             if not any(has_digests(part) for part in _items(folder, item)):

@@ -2,9 +2,9 @@
 
     checkpoints/<step>/   Orbax: params, training (a tree), data (the integer)
 
-A step's directory appears only when it is complete (Orbax writes aside and renames), so a kill at any moment leaves
-the last complete one. Checksums of its files are written with it (digests.py); whole.py checks them. What the training
-tree holds is training's affair (train/resume.py).
+A step's directory appears only when it is complete (Orbax writes aside and renames; in a bucket it writes an object
+that says so at the end), so a kill at any moment leaves the last complete one. Checksums of its files are written with
+it (digests.py); whole.py checks them. What the training tree holds is training's affair (train/resume.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
+from iadgpt_jax.bucket_files import copied, place, staged
+from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.checkpoint.files import MODEL_FILE, STEPS, TOKENIZER
 from iadgpt_jax.checkpoint.whole import set_damaged_aside
 from iadgpt_jax.convert.stored import PARAMS
@@ -31,18 +33,18 @@ CHECKSUM = "crc32"  # of model.json's other values
 
 
 def write_model_files(workdir: str | Path, config: ModelConfig, tokenizer: Tokenizer, info: dict) -> None:
-    """model.json and the tokenizer, each written aside and renamed.
+    """model.json and the tokenizer: files that are whole or not there.
 
     Raises:
       InputError: they cannot be written there.
     """
-    workdir = Path(workdir)
     saved = {"model": config_to_dict(config), "info": info}
     try:
-        tokenizer.save(workdir / TOKENIZER)
-        write_digests(workdir / TOKENIZER)
-        text = json.dumps(saved | {CHECKSUM: _checksum(saved)}, indent=2, sort_keys=True)
-        write_whole(workdir / MODEL_FILE, text)
+        with staged(workdir) as folder:
+            tokenizer.save(folder / TOKENIZER)
+            write_digests(folder / TOKENIZER)
+            text = json.dumps(saved | {CHECKSUM: _checksum(saved)}, indent=2, sort_keys=True)
+            write_whole(folder / MODEL_FILE, text)
     except OSError as error:
         raise InputError(f"{workdir} cannot be written ({error.strerror}): make room, or choose another") from error
 
@@ -53,7 +55,7 @@ def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]
     Raises:
       InputError: a file is missing or damaged.
     """
-    path = Path(workdir) / MODEL_FILE
+    path = place(workdir) / MODEL_FILE
     try:
         saved = json.loads(path.read_text())
         if saved.pop(CHECKSUM, None) not in (None, _checksum(saved)):
@@ -66,9 +68,10 @@ def read_model_files(workdir: str | Path) -> tuple[ModelConfig, Tokenizer, dict]
             raise TypeError(f"info is {info!r}")
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error}): restore it from a backup") from error
-    if what := damage(Path(workdir) / TOKENIZER):
-        raise InputError(f"{Path(workdir) / TOKENIZER} is damaged ({what}): restore it from a backup")
-    return config, Tokenizer.load(Path(workdir) / TOKENIZER), info
+    tokenizer = copied(place(workdir) / TOKENIZER)
+    if what := damage(tokenizer):
+        raise InputError(f"{place(workdir) / TOKENIZER} is damaged ({what}): restore it from a backup")
+    return config, Tokenizer.load(tokenizer), info
 
 
 def _checksum(saved: dict) -> int:
@@ -81,7 +84,7 @@ class _Trees(ocp.StandardCheckpointHandler):
 
     def finalize(self, directory) -> None:
         super().finalize(directory)
-        write_digests(Path(directory))
+        write_digests(place(directory))
 
 
 class _Json(ocp.JsonCheckpointHandler):
@@ -89,7 +92,7 @@ class _Json(ocp.JsonCheckpointHandler):
 
     def finalize(self, directory) -> None:
         super().finalize(directory)
-        write_digests(Path(directory))
+        write_digests(place(directory))
 
 
 def _handlers() -> ocp.handlers.CheckpointHandlerRegistry:
@@ -118,9 +121,11 @@ class Checkpoints:
             max_to_keep=None if read_only else keep, create=not read_only, read_only=read_only,
             cleanup_tmp_directories=not read_only,
         )  # fmt: skip
-        self._workdir = Path(workdir)
+        self._workdir = place(workdir)
         self._manager = ocp.CheckpointManager(
-            self._workdir.absolute() / STEPS, options=options, handler_registry=_handlers()
+            (self._workdir if is_bucket(workdir) else self._workdir.absolute()) / STEPS,
+            options=options,
+            handler_registry=_handlers(),
         )
 
     def __enter__(self) -> Checkpoints:

@@ -21,6 +21,8 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from flax.traverse_util import unflatten_dict
 
+from iadgpt_jax.bucket_files import place
+from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.digests import write_digests
 from iadgpt_jax.errors import InputError
 
@@ -134,14 +136,17 @@ class StoredLeaf:
 
 def open_params(step: str | Path) -> dict:
     """The nested dict of StoredLeafs in a step's folder. Raises InputError where its files are missing or damaged."""
-    directory = Path(step).absolute() / PARAMS
+    directory = place(step) / PARAMS
+    url = f"{directory}/" if is_bucket(step) else f"file://{directory.absolute()}/"
     try:
         described = json.loads((directory / "_METADATA").read_text())
         driver = "zarr3" if described.get("use_zarr3") else "zarr"
         paths = [tuple(key["key"] for key in leaf["key_metadata"]) for leaf in described["tree_metadata"].values()]
         context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
-        base = {"driver": "ocdbt", "base": f"file://{directory}/"}
-        specs = {path: {"driver": driver, "kvstore": base | {"path": ".".join(path) + "/"}} for path in paths}
+        base = {"driver": "ocdbt", "base": url}
+        # "open": a step never changes, so that what was read once is not asked for again.
+        more = {"driver": driver, "recheck_cached_data": "open"}
+        specs = {path: more | {"kvstore": base | {"path": ".".join(path) + "/"}} for path in paths}
         opening = {path: ts.open(spec, read=True, open=True, context=context) for path, spec in specs.items()}
         return unflatten_dict({path: StoredLeaf(store.result()) for path, store in opening.items()})
     except Exception as error:  # damaged files come as whatever class JSON or TensorStore raise

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import jax
 
+from iadgpt_jax.bucket_files import place
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.train.lines import Lines
+from iadgpt_jax.train.lines import lines_at
 
 AHEAD = 2  # steps that may be dispatched and not done
 WATCHED = ("loss", "gradient_norm")
@@ -37,13 +38,13 @@ class Guard:
     ):  # fmt: skip
         """first: steps done before. most: how many steps one after the other may be left out. records: index of a step,
         from 0 -> names of the records that its rows were made of."""
-        self.workdir, self.most, self.records, self.say = Path(workdir), most, records, say
+        self.workdir, self.most, self.records, self.say = place(workdir), most, records, say
         self.ahead: deque[tuple[int, Mapping[str, jax.Array]]] = deque()
         self.skipped = self.in_a_row = 0
         self.before = {name: deque(maxlen=WINDOW) for name in WATCHED}
         self.nonfinite = self.spikes = None
         if is_main_process:
-            self.nonfinite, self.spikes = (Lines(self.workdir / name, first, say) for name in (NONFINITE, SPIKES))
+            self.nonfinite, self.spikes = (lines_at(self.workdir / name, first, say) for name in (NONFINITE, SPIKES))
 
     def step(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """After step `step` (from 1) is dispatched. Waits until no more than AHEAD steps are under way.

@@ -1,6 +1,7 @@
 """Files of a workdir with one JSON object a line, each of a step: metrics.jsonl and what train/guard.py writes aside.
 
-A run that goes on continues them. A full disk costs lines, never the run, and leaves no half line behind.
+A run that goes on continues them. A full disk costs lines, never the run, and leaves no half line behind. In a bucket,
+where nothing can be appended to, the file is written anew every while, by a thread.
 """
 
 from __future__ import annotations
@@ -8,11 +9,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from iadgpt_jax.buckets import is_bucket
+
 WAITING = 10_000  # lines kept in memory while the disk takes none
+EVERY = 30.0  # seconds after which a file in a bucket is written again
 
 
 class Lines:
@@ -35,7 +41,7 @@ class Lines:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Numbers that are not finite are null, for JSON has none."""
-        self.waiting = [*self.waiting[-WAITING:], (json.dumps(_finite(line), allow_nan=False) + "\n").encode()]
+        self.waiting = [*self.waiting[-WAITING:], _encoded(line)]
         if self._descriptor is None:
             return
         try:
@@ -44,6 +50,9 @@ class Lines:
             self._failing = False
         except OSError as error:
             self._failed(error)
+
+    def flush(self) -> None:
+        """Nothing is kept back here."""
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -68,15 +77,77 @@ class Lines:
         self._failing = True
 
     def _tidy(self, step: int) -> None:
-        written = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
-        steps = [_step_of(line) for line in written]
-        if damaged := sum(at is None for at, line in zip(steps, written, strict=True) if line.endswith(b"\n")):
+        written = self.path.read_bytes() if self.path.exists() else b""
+        kept, damaged = _up_to(written, step)
+        if damaged:
             self.say(f"warning: {damaged} lines of {self.path} are damaged and left out")
-        kept = [line for line, at in zip(written, steps, strict=True) if at is not None and at <= step]
-        if kept != written:
+        if kept != written.splitlines(keepends=True):
             aside = self.path.with_suffix(".aside")
             aside.write_bytes(b"".join(kept))
             aside.replace(self.path)
+
+
+class BucketLines:
+    """The same for a file in a bucket: all lines are kept in memory, and the file is written whole every EVERY seconds,
+    and by `flush` and `close`."""
+
+    def __init__(self, path: Any, step: int, say: Callable[[str], None]):
+        self.path, self.say = path, say
+        self._thread, self._writing = ThreadPoolExecutor(1, "lines"), None
+        self._failing, self._since = False, time.monotonic()
+        written = path.read_bytes() if path.exists() else b""
+        kept, damaged = _up_to(written, step)
+        if damaged:
+            say(f"warning: {damaged} lines of {path} are damaged and left out")
+        self._lines, self._unwritten = kept, kept != written.splitlines(keepends=True)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        self._lines.append(_encoded(line))
+        self._unwritten = True
+        if time.monotonic() - self._since >= EVERY and (self._writing is None or self._writing.done()):
+            self._begin()
+
+    def flush(self) -> None:
+        """Return when all is written, or it is said that it cannot be."""
+        if self._unwritten:
+            self._begin()
+        if self._writing is not None:
+            self._writing.result()
+
+    def close(self) -> None:
+        self.flush()
+        self._thread.shutdown()
+
+    def _begin(self) -> None:
+        self._since, self._unwritten = time.monotonic(), False
+        self._writing = self._thread.submit(self._write, b"".join(self._lines))
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self.path.write_bytes(content)
+            self._failing = False
+        except Exception as error:  # whatever class a bucket's client raises
+            self._unwritten = True
+            if not self._failing:
+                self.say(f"warning: {self.path} cannot be written ({error}): training goes on without it")
+            self._failing = True
+
+
+def lines_at(path: Any, step: int, say: Callable[[str], None]) -> Lines | BucketLines:
+    """Those of a file, in a folder or in a bucket. Arguments as of `Lines`."""
+    return BucketLines(path, step, say) if is_bucket(path) else Lines(path, step, say)
+
+
+def _up_to(written: bytes, step: int) -> tuple[list[bytes], int]:
+    """The lines up to a step, and how many whole lines are damaged."""
+    lines = written.splitlines(keepends=True)
+    steps = [_step_of(line) for line in lines]
+    damaged = sum(at is None for at, line in zip(steps, lines, strict=True) if line.endswith(b"\n"))
+    return [line for line, at in zip(lines, steps, strict=True) if at is not None and at <= step], damaged
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return (json.dumps(_finite(line), allow_nan=False) + "\n").encode()
 
 
 def _step_of(line: bytes) -> int | None:

@@ -13,8 +13,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from iadgpt_jax.bucket_files import Mirror, place
+from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.data.tally import Tally
-from iadgpt_jax.train.lines import Lines
+from iadgpt_jax.train.lines import lines_at
 from iadgpt_jax.train.speed import Speed
 from iadgpt_jax.train.sums import ProcessSums
 from iadgpt_jax.train.watch import Recompilations, device_memory
@@ -52,7 +54,7 @@ class TrainLog:
         self.is_main_process = is_main_process
         if is_main_process:
             self.board = _TensorBoard(workdir)
-            self.lines = Lines(Path(workdir) / "metrics.jsonl", first, _say)
+            self.lines = lines_at(place(workdir) / "metrics.jsonl", first, _say)
         self.pending: Due | None = None
         self.own, self.trained = Tally(), Tally()  # in this run: of this process, and of all up to the last line
         self._begin(first)
@@ -106,6 +108,14 @@ class TrainLog:
         values["recompilations"] = self.compiled.count
         return values | device_memory()
 
+    def saving(self) -> None:
+        """Before a checkpoint: write all, so that a run killed now has its log up to the step it goes on from."""
+        self.flush()
+        if self.is_main_process:
+            self.lines.flush()
+            if is_bucket(self.board.mirror.target):
+                self.board.flush()
+
     def flush(self) -> None:
         """Write what is remembered, and the progress line."""
         if self.pending is None:
@@ -148,19 +158,31 @@ class _TensorBoard:
         from clu import asynclib, metric_writers
 
         self.errors = asynclib.AsyncError, tf.errors.OpError, OSError
-        self.writer = None
+        if is_bucket(workdir):
+            self.errors = (Exception,)  # whatever class a bucket's client raises
+        self.writer, self.mirror = None, Mirror(workdir)
         with self._given_up():
-            self.writer = metric_writers.create_default_writer(str(workdir), just_logging=False, asynchronous=True)
+            self.writer = metric_writers.create_default_writer(
+                str(self.mirror.folder), just_logging=False, asynchronous=True
+            )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         with self._given_up():
             if self.writer is not None:
                 self.writer.write_scalars(step, values)
 
+    def flush(self) -> None:
+        """Into a bucket; a folder has everything sooner or later."""
+        with self._given_up():
+            if self.writer is not None:
+                self.writer.flush()
+                self.mirror.copy()
+
     def close(self) -> None:
         with self._given_up():
             if self.writer is not None:
                 self.writer.close()
+            self.mirror.close()
 
     @contextlib.contextmanager
     def _given_up(self) -> Iterator[None]:

@@ -17,6 +17,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from iadgpt_jax.bucket_files import place
+from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.checkpoint.files import STEPS, finished_steps
 from iadgpt_jax.checkpoint.workdir import Checkpoints
 from iadgpt_jax.distributed import is_main_process
@@ -60,7 +62,7 @@ class Saver:
     """Saves states into a workdir's checkpoints."""
 
     def __init__(self, checkpoints: Checkpoints, workdir: str | Path, say: Callable[[str], None]):
-        self.checkpoints, self.workdir, self.say = checkpoints, Path(workdir), say
+        self.checkpoints, self.workdir, self.say = checkpoints, place(workdir), say
         self._told = self._halves = False
 
     def save(self, state: TrainState, data: int) -> None:
@@ -124,6 +126,6 @@ class Saver:
         )
 
     def _remove_halves(self) -> None:
-        if is_main_process():
+        if is_main_process() and not is_bucket(self.workdir):  # there the next run removes them, as Orbax does
             for path in (self.workdir / STEPS).glob(UNFINISHED):
                 shutil.rmtree(path, ignore_errors=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from iadgpt_jax.buckets import address, is_bucket, refusal
+from iadgpt_jax.buckets import address, is_bucket, on_gs, refusal
 from iadgpt_jax.errors import InputError
 
 # etils.epath, and with it Orbax, would take TensorFlow's client for buckets, which takes seconds to import.
@@ -47,7 +47,7 @@ def place(path: str | os.PathLike) -> Any:
 
 def file_system(path: str | os.PathLike) -> Any:
     """fsspec's file system for a path gs://…. Raises InputError as `place`."""
-    if not address(path).startswith("gs://"):
+    if not on_gs(path):
         raise InputError(refusal(path))
     try:
         import fsspec

@@ -18,12 +18,17 @@ _BUCKET = re.compile(rf"{_NAME}:/", re.IGNORECASE)
 _IN_WORD = re.compile(
     rf"(?:--?(?P<flag>[\w.-]+)=)?(?:.*,)?[\s'\"(\[]*(?P<path>{_NAME}:/[^,]*)", re.IGNORECASE | re.DOTALL
 )
-REMEDY = "mount the bucket (docs/clusters.md) or copy what you need, and give the folder"
+REMEDY = "mount the bucket or copy what you need, and give the folder (docs/clusters.md says what can be gs://)"
 
 
 def is_bucket(path: str | os.PathLike) -> bool:
     """Whether a path names a place in an object store."""
     return bool(_BUCKET.match(os.fspath(path)))
+
+
+def on_gs(path: str | os.PathLike) -> bool:
+    """Whether a path is one of the buckets that something can work in (bucket_files.py)."""
+    return address(path).startswith("gs://")
 
 
 def refusal(path: str | os.PathLike) -> str:
@@ -38,13 +43,13 @@ def address(path: str | os.PathLike) -> str:
 
 
 def bucket_in(words: Sequence[str], allowed: Collection[str] = ()) -> tuple[str, str] | None:
-    """(flag, path) of the first word of a command line that names a bucket, where its flag is not one of `allowed`.
-    flag: without hyphens; "" of a word that belongs to none."""
+    """(flag, path) of the first word of a command line that names a bucket where none can be. allowed: flags whose path
+    may be gs://. flag: without hyphens; "" of a word that belongs to none."""
     before = ""
     for word in words:
         if found := _IN_WORD.fullmatch(word):
             flag = found["flag"] or (before.lstrip("-") if before.startswith("-") and "=" not in before else "")
-            if flag not in allowed:
+            if flag not in allowed or not on_gs(found["path"]):
                 return flag, found["path"]
         before = word
     return None

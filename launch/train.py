@@ -52,7 +52,7 @@ from iadgpt_jax.distributed import (
 from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
-from iadgpt_jax.train.bounds import check_configuration
+from iadgpt_jax.train.bounds import BUCKETS, check_configuration
 from iadgpt_jax.train.build import build_training
 from iadgpt_jax.train.changes import changes, check_changes, check_data, flat, shown
 from iadgpt_jax.train.guard import Guard
@@ -266,7 +266,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints and logs
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing; a mistake in the command line or in the configuration's name is one line."""
     usage = "--config=configs/stageN.py:SIZE --workdir=DIR [--config.KEY=VALUE …]"
-    return parse(argv, _CONFIG, usage, buckets=("workdir", "config.init_from"))
+    return parse(argv, _CONFIG, usage, buckets=BUCKETS)
 
 
 @clear_errors()

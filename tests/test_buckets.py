@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 from iadgpt_jax.alone import alone_in
 from iadgpt_jax.buckets import bucket_in, is_bucket
 from iadgpt_jax.checkpoint.files import kind_of
-from iadgpt_jax.checkpoint.lock import locked
+from iadgpt_jax.checkpoint.lock import Lock, locked
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.whole_file import write_whole
@@ -23,7 +23,7 @@ AT = "gs://a-bucket/x"
 
 # Commands with a parser of argparse: one path each, in every way a path is given.
 COMMANDS = {
-    "launch.evaluate": [f"--checkpoint={AT}", "--dataset=procedural:held_out", "--out=out"],
+    "launch.evaluate": ["--checkpoint=here", "--dataset=procedural:held_out", f"--out={AT}"],
     "launch.predict": ["--checkpoint=here", "--reference", "a.png", "--query", AT],
     "launch.sweep": ["--config=configs/sweeps/components.py", f"--workdir={AT}"],
     "launch.cluster.render": ["slurm", "--nodes=1", "--gpus=8", "--config=configs/stage3.py:tiny", f"--out={AT}"],
@@ -34,7 +34,8 @@ COMMANDS = {
     "tools.benchmark": ["loader", f"--out={AT}"],
 }
 CONFIGURED = (  # launch/train.py, whose flags are absl's
-    f"--workdir={AT}", f"--config.source={AT}", f"--config.init_from={AT}", f"--config.sources.a.path={AT}",
+    "--workdir=s3://a-bucket/x", f"--config.source={AT}", f"--config.sources.a.path={AT}",
+    "--config.init_from=s3://a-bucket/x",
 )  # fmt: skip
 
 
@@ -80,10 +81,19 @@ def test_every_command_reads_its_flags_where_buckets_are_refused():
             assert "parse" in called, path
 
 
+def test_what_can_work_in_a_bucket_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    for path in (AT, Path(AT)):
+        with pytest.raises(InputError, match=r'gs://a-bucket/x needs gcsfs: pip install "iadgpt_jax\[cloud\]"'):
+            kind_of(path)
+        with pytest.raises(InputError, match="needs gcsfs"):
+            Lock(path)
+
+
 @pytest.mark.parametrize("path", [AT, "gs:/a-bucket/x", "s3://a-bucket", "GS://a-bucket/x", Path(AT)])
 def test_what_opens_or_writes_a_path_refuses_a_bucket(path):
     for use in (
-        kind_of,
+        lambda path: kind_of(str(path).replace("gs", "s3").replace("GS", "s3")),
         lambda path: open_source(str(path), side=None),
         lambda path: locked(path).__enter__(),
         lambda path: alone_in(Path(path), "at work", "wait").__enter__(),
@@ -101,3 +111,4 @@ def test_only_buckets_are_refused():
     assert bucket_in(["--shots=1,2", "--dataset", f"procedural,{AT}"]) == ("dataset", AT)
     assert bucket_in(["--config.leakage.evaluation=('a', 'gs://b/c')"]) is not None
     assert bucket_in([f"--workdir={AT}", f"--out={AT}"], allowed=("workdir",)) == ("out", AT)
+    assert bucket_in(["--workdir=s3://a/b"], allowed=("workdir",)) == ("workdir", "s3://a/b")

@@ -59,6 +59,7 @@ HOLDS = {
     "models": ("backbone, IADGPT, attention kernels  ·  the made-up factory  ·  paid answers", BLUE),
     "sharding": ("the mesh and its rules, and how processes start", GREY),
     "journal": ("files that are appended to, libraries not everybody has", GREY),
+    "bucket_files": ("files in gs://", GREY),
     "errors": ("used by all", GREY),
     "buckets": ("which paths are no folders", GREY),
 }

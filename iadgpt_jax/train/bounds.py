@@ -19,6 +19,7 @@ from iadgpt_jax.models.remat import POLICIES
 from iadgpt_jax.train.model_options import with_options
 from iadgpt_jax.train.watchdog import AUTOMATIC
 
+BUCKETS = ("workdir", "config.init_from")  # flags of launch/train.py whose path may be gs://
 MERGED = 28  # pixels along the side of the smallest merged token
 
 

@@ -34,7 +34,7 @@ import jinja2
 import yaml
 
 from iadgpt_jax.errors import InputError, Parser, clear_errors, refuse_buckets
-from iadgpt_jax.train.bounds import check_configuration
+from iadgpt_jax.train.bounds import BUCKETS, check_configuration
 from launch.configuration import read_config
 from launch.sweep import SWEEP_FLAGS, add_flags
 
@@ -229,7 +229,7 @@ def check_rendered(file: str, text: str) -> None:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=BUCKETS)
     kinds = parser.add_subparsers(required=True, dest="kind", metavar="|".join(KINDS), parser_class=Parser)
     for name, kind in KINDS.items():
         one = kinds.add_parser(name)
@@ -248,7 +248,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         for flag in kind.flags:
             type_, default, text = OPTIONS[flag]
             one.add_argument(f"--{flag}", type=type_, default=default, required=default is None, help=text)
-    refuse_buckets(arguments)
+    refuse_buckets(arguments, BUCKETS)
     split = arguments.index("--") if "--" in arguments else len(arguments)
     flags = parser.parse_args(arguments[:split])
     given = [name for name, default in SWEEP_FLAGS.items() if getattr(flags, name) != default]

@@ -12,6 +12,7 @@ a few sizes, not per call.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -80,13 +81,10 @@ class Inspector:
         mesh: Mesh | None = None, prompt: DetectionPrompt | None = None,
     ):  # fmt: skip
         self.config, self.tokenizer, self.info = loaded.config, loaded.tokenizer, loaded.info
-        self.unit = unit = self.config.vision.patch * self.config.vision.merge
+        self.unit = self.config.vision.patch * self.config.vision.merge
         self.side = self.info["image_side"] if side is None else side
-        if not 0 < ratio <= 1:
-            raise InputError(f"ratio is {ratio}; choose a share of tokens above 0 and at most 1")
-        if self.side < unit or self.side % unit:
-            raise InputError(f"side is {self.side} pixels; choose a multiple of {unit}")
         self.ratio = ratio
+        self._check_settings()
         kind = float_dtype("dtype", dtype or trained_dtype(loaded))
         self.model = make_module(self.config, kind, kernels=choose("auto", mesh, ShardingRules(), kind))
         self.params = lowered(loaded.params, kind)
@@ -97,7 +95,7 @@ class Inspector:
         self._generator = Generator(self.model, self.params, (special.chat_end, special.end_of_text))
         if self.config.taps:
             self._scorer = Scorer(self.model, self.params, self.encoder, map_space=self.info["map_space"])
-            self._prefix = RecentPrefixes(lambda squares: self._scorer.prefill(squares, ratio), PREFIXES_KEPT)
+            self._prefix = self._no_prefixes()
         self._logits = jax.jit(lambda params, rows: self.model.apply({"params": params}, rows, method=_every_logit))
 
     @classmethod
@@ -109,6 +107,16 @@ class Inspector:
         if dtype is not None:
             float_dtype("dtype", dtype)  # before the weights are read
         return cls(load_model(checkpoint, mesh), ratio=ratio, side=side, dtype=dtype, mesh=mesh, prompt=prompt)
+
+    def under(self, *, ratio: float, side: int) -> Inspector:
+        """The same model under other settings, with the same weights and compiled functions; it keeps references of its
+        own. Raises InputError for settings that cannot be."""
+        other = copy.copy(self)
+        other.ratio, other.side = ratio, side
+        other._check_settings()
+        if self.config.taps:
+            other._prefix = other._no_prefixes()
+        return other
 
     # ---- Inspection ----
 
@@ -158,8 +166,7 @@ class Inspector:
         self, asked: Sequence[Asked | Messages], *, max_new: int = EXPLANATION_TOKENS, sampling: Sampling | None = None
     ) -> list[Said]:
         """Answer several in one batch: questions about queries, and chats as `chat` takes them."""
-        encodeds = [self._encode_asked(one) if isinstance(one, Asked) else self._encode_chat(one) for one in asked]
-        answers = self._generator(encodeds, max_new, sampling)
+        answers = self._generator([self._encoded(one) for one in asked], max_new, sampling)
         return [Said(self.tokenizer.decode(tokens), len(tokens) < max_new) for (tokens,) in answers]
 
     # ---- Chat ----
@@ -175,19 +182,22 @@ class Inspector:
         return [said.text for said in self.answer_many(chats, max_new=max_new, sampling=sampling)]
 
     def stream(
-        self, messages: Messages, *, max_new: int = CHAT_TOKENS, sampling: Sampling | None = None
+        self, asked: Asked | Messages, *, max_new: int = CHAT_TOKENS, sampling: Sampling | None = None
     ) -> Iterator[str]:
-        """As `chat`, in pieces as they come; joined they are its answer."""
+        """As `chat`, or `answer_many` of one question, in pieces as they come; joined they are its answer. The
+        generator's return value is its `Said`."""
         tokens, said = [], ""
-        for token in self._generator.stream(self._encode_chat(messages), max_new, sampling):
+        for token in self._generator.stream(self._encoded(asked), max_new, sampling):
             tokens.append(token)
             text = self.tokenizer.decode(tokens)
             if text.endswith("\ufffd"):  # a character of several tokens is not complete yet
                 continue
             yield text[len(said) :]
             said = text
-        if rest := self.tokenizer.decode(tokens)[len(said) :]:
+        whole = self.tokenizer.decode(tokens)
+        if rest := whole[len(said) :]:
             yield rest
+        return Said(whole, len(tokens) < max_new)
 
     def logits(self, messages: Messages) -> np.ndarray:
         """float32[T, V]: logits at every token of the templated chat with generation prompt, native resolution."""
@@ -196,6 +206,19 @@ class Inspector:
         return np.asarray(self._logits(self.params, packed.rows)[0, : encoded.slots], np.float32)
 
     # ---- Between the two ----
+
+    def _check_settings(self) -> None:
+        if not 0 < self.ratio <= 1:
+            raise InputError(f"ratio is {self.ratio}; choose a share of tokens above 0 and at most 1")
+        if self.side < self.unit or self.side % self.unit:
+            raise InputError(f"side is {self.side} pixels; choose a multiple of {self.unit}")
+
+    def _no_prefixes(self) -> RecentPrefixes:
+        scorer, ratio = self._scorer, self.ratio
+        return RecentPrefixes(lambda squares: scorer.prefill(squares, ratio), PREFIXES_KEPT)
+
+    def _encoded(self, asked: Asked | Messages) -> Encoded:
+        return self._encode_asked(asked) if isinstance(asked, Asked) else self._encode_chat(asked)
 
     def _squares(self, references: Sequence[ImageInput]) -> tuple[np.ndarray, ...]:
         pictures = (as_photograph(reference, self.unit) for reference in as_list(references))

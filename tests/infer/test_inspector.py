@@ -20,6 +20,7 @@ from iadgpt_jax.data.tasks.instance import Block, Detection, Instance
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.buckets import bucket, bucketed_row_shape
+from iadgpt_jax.infer.inspector import Asked
 from iadgpt_jax.sharding import make_mesh
 from tests.small_iadgpt import lively_params, small_config, small_encoder
 
@@ -130,6 +131,29 @@ def test_compression_is_that_of_the_encoder(loaded, photographs):
     score, map_ = plainly(inspector, photographs[0], photographs[1:4], ratio=0.4)
     np.testing.assert_allclose(result.score, score, **CLOSE)
     np.testing.assert_allclose(result.map, map_, **CLOSE)
+
+
+def test_other_settings_are_those_of_an_inspector_made_with_them(loaded, inspector, photographs):
+    other = inspector.under(ratio=0.4, side=56)
+    fresh = Inspector(loaded, ratio=0.4, side=56)
+    for references in (photographs[1:4], photographs[4:7]):
+        ours, theirs = (i.inspect(photographs[0], references, explain=False) for i in (other, fresh))
+        assert ours.score == theirs.score and ours.map.shape == (2, 2)
+    assert (inspector.ratio, inspector.side) == (1.0, SIDE)
+    with pytest.raises(InputError, match="multiple of 28"):
+        inspector.under(ratio=1.0, side=50)
+
+
+def test_a_streamed_answer_about_a_query_is_that_of_ask(inspector, photographs):
+    asked = Asked("What is wrong?", photographs[0], photographs[1:3])
+    stream, pieces = inspector.stream(asked, max_new=12), []
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            said = end.value
+            break
+    assert [said] == inspector.answer_many([asked], max_new=12) and "".join(pieces) == said.text
 
 
 def test_maps_are_read_in_the_form_they_were_trained_in(loaded, inspector, photographs):

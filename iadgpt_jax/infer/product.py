@@ -1,0 +1,170 @@
+"""A product: photographs of good examples, the threshold chosen with them, and the settings it was chosen under.
+
+    product = make_product("screws", references, inspector, checkpoint_name(opened))
+    inspections = inspector.inspections(parts, product.references)
+    product.threshold.rejects(inspection.margin)
+
+Who inspects parts needs nothing else but the checkpoint. infer/product_file.py keeps products on disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from iadgpt_jax.checkpoint.identity import checkpoint_identity
+from iadgpt_jax.checkpoint.load import Opened
+from iadgpt_jax.data.images import MAX_PIXELS
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.image_input import ImageInput, as_photograph
+from iadgpt_jax.infer.inspection import Inspection
+from iadgpt_jax.infer.threshold import SHARE, Threshold, check_share, choose_threshold
+
+MOST_REFERENCES = 16
+MOST_PIXELS = MAX_PIXELS  # of all references together
+NAME = re.compile(r"\w[\w .+-]{0,63}")
+CALM = 2.0  # the hottest colour is at least this many times as far from cold as the maps of good parts reach
+
+
+class Inspects(Protocol):
+    """What of an `Inspector` is needed here."""
+
+    ratio: float
+    side: int
+    unit: int
+
+    def inspections(self, queries, references=(), *, explain: bool = True) -> Iterator[Inspection]: ...
+
+
+@dataclass(frozen=True, eq=False)  # arrays do not compare
+class Product:
+    """name: a letter or digit and at most 63 more of those, space, dot, plus and minus; also the name of its folder.
+    references: uint8[H, W, 3] each. calm: (middle, highest) value of the maps of good parts, from which the colours of
+    its pictures are scaled. ratio, side: of the Inspector. checkpoint: `checkpoint_identity` of the model.
+
+    Raises:
+      InputError: the name is none, or there are no references or too many.
+    """
+
+    name: str
+    references: tuple[np.ndarray, ...]
+    threshold: Threshold
+    calm: tuple[float, float]
+    ratio: float
+    side: int
+    checkpoint: str
+
+    def __post_init__(self):
+        check_name(self.name)
+        check_references(self.name, self.references)
+
+    def check_made_with(self, checkpoint: str) -> None:
+        """Raise InputError where the model at hand is another than the one the threshold was chosen with."""
+        if self.checkpoint != checkpoint:
+            raise InputError(
+                f"product {self.name!r} was made with checkpoint {self.checkpoint}, this is {checkpoint}: margins of "
+                "two models do not compare; give the checkpoint it was made with, or make the product anew"
+            )
+
+    def with_share(self, share: float) -> Product:
+        """This product with the threshold for another share of good parts, from the margins that were measured."""
+        return dataclasses.replace(self, threshold=choose_threshold(self.threshold.good, share))
+
+    def scale(self, maps: Sequence[np.ndarray]) -> tuple[float, float]:
+        """(cold, hottest) values for the colours of these maps: see `map_scale`."""
+        return map_scale(self.calm, maps)
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for what cannot be a product's name: it is a folder's name and stands in addresses."""
+    if not NAME.fullmatch(name) or name != name.strip() or name.endswith("."):
+        raise InputError(
+            f"{name[:80]!r} cannot be a product's name; choose at most 64 letters, digits, spaces, dots, plus or minus "
+            "signs, the first a letter or a digit"
+        )
+
+
+def check_references(name: str, references: Sequence[np.ndarray]) -> None:
+    """Raise InputError for no references uint8[H, W, 3], too many, or too many pixels."""
+    if not 1 <= len(references) <= MOST_REFERENCES:
+        raise InputError(
+            f"product {name!r} has {len(references)} references; give 1 to {MOST_REFERENCES} photographs of good parts"
+        )
+    check_pixels(name, sum(reference.shape[0] * reference.shape[1] for reference in references))
+
+
+def check_pixels(name: str, pixels: int) -> None:
+    """Raise InputError where the references of a product have too many pixels together."""
+    if pixels > MOST_PIXELS:
+        raise InputError(
+            f"the references of product {name!r} have {pixels:,} pixels together, at most {MOST_PIXELS:,} are kept; "
+            "reduce them: they are squashed to the model's square anyway"
+        )
+
+
+def checkpoint_name(opened: Opened) -> str:
+    """What `Product.checkpoint` says of an opened checkpoint."""
+    return checkpoint_identity(opened.directory, opened.step)
+
+
+def map_scale(calm: tuple[float, float], maps: Sequence[np.ndarray]) -> tuple[float, float]:
+    """(cold, hottest) of the colours of maps of one product. calm: (middle, highest) of the maps of good parts. Neither
+    they nor a part as calm as they are may look hot: a scale of each picture's own would make every good part glow."""
+    low, high = calm
+    return low, max([low + CALM * (high - low), *(float(map_.max()) for map_ in maps)])
+
+
+def make_product(
+    name: str, references: Sequence[ImageInput], inspector: Inspects, checkpoint: str,
+    further: Sequence[ImageInput] = (), share: float = SHARE,
+) -> Product:  # fmt: skip
+    """A product with the threshold that the share `share` of good parts stays below.
+
+    further: photographs of good parts that are measured, not kept; the more, the finer a share they can vouch for.
+    Raises InputError in one line for whatever cannot be used.
+    """
+    making = make_in_steps(name, references, inspector, checkpoint, further, share)
+    while True:
+        try:
+            next(making)
+        except StopIteration as made:
+            return made.value
+
+
+def make_in_steps(
+    name: str, references: Sequence[ImageInput], inspector: Inspects, checkpoint: str,
+    further: Sequence[ImageInput] = (), share: float = SHARE,
+) -> Iterator[tuple[int, int]]:  # fmt: skip
+    """As `make_product`, which is this generator's return value; yields (done, all) inspections after each of them, so
+    that a server may do other work in between.
+
+    Leave-one-out: each reference is inspected against the others, each further good part against all references. A
+    single reference has no others and measures nothing.
+    """
+    check_name(name)
+    check_share(share)
+    pictures = tuple(as_photograph(reference, inspector.unit) for reference in references)
+    check_references(name, pictures)
+    left_out = len(pictures) if len(pictures) > 1 else 0
+    total = left_out + len(further) + len(pictures)
+    done, margins, maps = 0, [], []
+    for index in range(left_out):
+        others = pictures[:index] + pictures[index + 1 :]
+        margins += [one.margin for one in inspector.inspections([pictures[index]], others, explain=False)]
+        done += 1
+        yield done, total
+    # Maps are taken against all references: attention spreads over them, so that fewer would show hotter maps.
+    for number, one in enumerate(inspector.inspections([*further, *pictures], pictures, explain=False)):
+        if number < len(further):
+            margins.append(one.margin)
+        maps.append(one.map)
+        done += 1
+        yield done, total
+    values = np.concatenate([map_.ravel() for map_ in maps])
+    calm = float(np.median(values)), float(values.max())
+    return Product(name, pictures, choose_threshold(margins, share), calm, inspector.ratio, inspector.side, checkpoint)

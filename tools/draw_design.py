@@ -49,6 +49,7 @@ ROAD = (
 # What a layer holds, by its first name in the layer contract of pyproject.toml, and its colour.
 HOLDS = {
     "launch": ("one flat script for each command  ·  offline jobs", GREY),
+    "serve": ("HTTP: products, inspections in batches, chats", GREY),
     "evaluate": ("protocol, metrics, report, parity  ·  making described photographs  ·  ablations", AMBER),
     "infer": ("score, generate, Inspector  ·  losses, optimizer, step", ROSE),
     "checkpoint": ("what is on disk; finding and loading it", AMBER),

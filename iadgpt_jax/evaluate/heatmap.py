@@ -6,6 +6,7 @@ every good product glow somewhere.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
@@ -63,17 +64,24 @@ def outline(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = (
 
 
 def save_map_png16(path: str | Path, map_: np.ndarray, low: float, high: float) -> None:
-    """Writes a map as a 16-bit grey PNG (low is 0, high is 65535), with both ends noted inside.
+    """Writes `map_png16` to a file, which appears complete or not at all."""
+    png = map_png16(map_, low, high)
+    with whole_file(path) as stream:
+        stream.write(png)
 
-    Values survive to within (high − low) / 65535; beyond the ends they are clipped. The file appears complete or not
-    at all. Raises ValueError when high is not above low.
+
+def map_png16(map_: np.ndarray, low: float, high: float) -> bytes:
+    """A map as a 16-bit grey PNG (low is 0, high is 65535), with both ends noted inside.
+
+    Values survive to within (high − low) / 65535; beyond the ends they are clipped. Raises ValueError when high is not
+    above low.
     """
     if not high > low:
-        raise ValueError(f"{path}: the map's scale runs from {low} to {high}; high must be above low.")
-    path = Path(path)
+        raise ValueError(f"the map's scale runs from {low} to {high}; high must be above low.")
     scaled = np.clip((map_.astype(np.float64) - low) / (high - low), 0, 1)
     notes = PngInfo()
     notes.add_text("low", repr(float(low)))
     notes.add_text("high", repr(float(high)))
-    with whole_file(path) as stream:
-        Image.fromarray((scaled * _MAX16).round().astype(np.uint16)).save(stream, format="PNG", pnginfo=notes)
+    buffer = io.BytesIO()
+    Image.fromarray((scaled * _MAX16).round().astype(np.uint16)).save(buffer, format="PNG", pnginfo=notes)
+    return buffer.getvalue()

@@ -40,7 +40,7 @@ class Threshold:
 
     def rejects(self, margin: float) -> bool:
         """Whether a part with this margin is judged defective."""
-        return margin > self.margin
+        return bool(margin > self.margin)
 
     def __str__(self) -> str:
         if self.share is None:

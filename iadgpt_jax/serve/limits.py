@@ -1,0 +1,37 @@
+"""What one server takes on: everything a stranger sends is bounded by one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.inspector import QUERIES_AT_ONCE
+
+
+@dataclass(frozen=True)
+class Limits:
+    """queue: photographs, and beside them chats, that may wait. at_once: photographs in one batch. streams: chats and
+    new products that take turns. seconds: a request waits for its answer, or for the next bytes of its body;
+    making_seconds: for a new product, which is many inspections. body_bytes: of a request. photographs: of a request.
+    chat_images: of a chat. tokens: of an answer. shown_side: pixels of the longer side of the pictures that are drawn;
+    photographs are not kept larger while they wait.
+
+    Raises:
+      InputError: one of them is less than 1.
+    """
+
+    queue: int = 64
+    at_once: int = QUERIES_AT_ONCE
+    streams: int = 4
+    seconds: float = 60.0
+    making_seconds: float = 600.0
+    body_bytes: int = 64_000_000
+    photographs: int = 32
+    chat_images: int = 8
+    tokens: int = 512
+    shown_side: int = 1600
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not value >= 1:
+                raise InputError(f"{name} is {value}; choose 1 or more")

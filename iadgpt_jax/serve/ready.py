@@ -1,0 +1,121 @@
+"""The products of a folder, opened for one model: `Catalog` finds them, `Ready` is one to inspect against."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from iadgpt_jax.data.images import resize_square
+from iadgpt_jax.errors import InputError
+from iadgpt_jax.infer.inspector import Inspector
+from iadgpt_jax.infer.product import Product, check_name
+from iadgpt_jax.infer.product_file import PRODUCT_FILE, open_product, save_product
+from iadgpt_jax.whole_file import PARTIAL
+
+MOST_PRODUCTS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """product: its references are squashed to its square, which is all the model reads of them. inspector: the model
+    under its settings. stamp: tells whether its file has changed."""
+
+    product: Product
+    inspector: Inspector
+    stamp: tuple[int, int]
+
+
+class Catalog:
+    """Products in the folders of one folder. Another process may add to it, change or remove them. Safe under threads.
+
+    inspector: the model. checkpoint: its identity, which products must have been made with.
+    """
+
+    def __init__(self, folder: Path, inspector: Inspector, checkpoint: str):
+        self.folder, self.inspector, self.checkpoint = folder, inspector, checkpoint
+        self._ready: dict[str, Ready] = {}
+        self._inspectors: dict[tuple[float, int], Inspector] = {}
+        self._lock = threading.RLock()
+
+    def names(self) -> list[str]:
+        """Of the products on disk, in order, whether they can be opened or not."""
+        if not self.folder.is_dir():
+            return []
+        found = (path.name for path in self.folder.iterdir() if (path / PRODUCT_FILE).is_file())
+        return sorted(name for name in found if not name.startswith("."))
+
+    def get(self, name: str) -> Ready | None:
+        """The product; None where there is none of this name.
+
+        Raises:
+          InputError: it is damaged, or was made with another checkpoint.
+        """
+        check_name(name)
+        with self._lock:
+            stamp = self._stamp(name)
+            if stamp is None:
+                self._ready.pop(name, None)
+                return None
+            if name not in self._ready or self._ready[name].stamp != stamp:
+                self._ready[name] = self._open(name, stamp)
+            return self._ready[name]
+
+    def whole(self, name: str) -> Product:
+        """The product with its references as they were given. Raises InputError as `get`."""
+        check_name(name)
+        return open_product(self.folder / name)
+
+    def under(self, ratio: float, side: int) -> Inspector:
+        """The model under these settings; products that share them share it. Raises InputError where they cannot be."""
+        with self._lock:
+            if (ratio, side) not in self._inspectors:
+                self._inspectors[ratio, side] = self.inspector.under(ratio=ratio, side=side)
+            return self._inspectors[ratio, side]
+
+    def save(self, product: Product, replace: bool = False) -> Ready:
+        """Keep a product.
+
+        Raises:
+          InputError: it is none of this model's, its name is taken and `replace` is not set, or the disk is full.
+        """
+        product.check_made_with(self.checkpoint)
+        with self._lock:
+            names = self.names()
+            if product.name in names and not replace:
+                raise InputError(f"there is a product {product.name!r} already; choose another name, or replace it")
+            if len(names) >= MOST_PRODUCTS and product.name not in names:
+                raise InputError(f"{self.folder} holds {len(names)} products, at most {MOST_PRODUCTS}; remove some")
+            save_product(product, self.folder / product.name)
+            return self.get(product.name)
+
+    def remove(self, name: str) -> bool:
+        """Remove a product; whether there was one."""
+        check_name(name)
+        with self._lock:
+            self._ready.pop(name, None)
+            if self._stamp(name) is None:
+                return False
+            aside = self.folder / f"{PARTIAL}{os.urandom(6).hex()}"  # gone at once, also where removing takes a while
+            (self.folder / name).rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+            return True
+
+    def _stamp(self, name: str) -> tuple[int, int] | None:
+        try:
+            found = (self.folder / name / PRODUCT_FILE).stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def _open(self, name: str, stamp: tuple[int, int]) -> Ready:
+        product = self.whole(name)
+        if product.name != name:
+            raise InputError(f"the product in {self.folder / name} is called {product.name!r}; rename its folder")
+        product.check_made_with(self.checkpoint)
+        inspector = self.under(product.ratio, product.side)
+        squares = tuple(resize_square(reference, product.side) for reference in product.references)
+        return Ready(dataclasses.replace(product, references=squares), inspector, stamp)

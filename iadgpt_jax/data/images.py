@@ -178,9 +178,14 @@ def encode_png(image: np.ndarray) -> bytes:
 
 def resize_square(image: np.ndarray, side: int) -> np.ndarray:
     """A photograph squashed to uint8[side, side, 3] by antialiased bicubic interpolation."""
-    if image.shape[:2] == (side, side):
+    return resize_to(image, (side, side))
+
+
+def resize_to(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A photograph squashed to uint8[*size, 3], size (height, width), by antialiased bicubic interpolation."""
+    if image.shape[:2] == tuple(size):
         return image
-    return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int], rule: str) -> np.ndarray:

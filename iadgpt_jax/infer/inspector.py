@@ -118,6 +118,11 @@ class Inspector:
             other._prefix = other._no_prefixes()
         return other
 
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Photographs are inspected whole; infer/tiles.py cuts them."""
+        return (1, 1)
+
     # ---- Inspection ----
 
     def inspect(self, query: ImageInput, references: Sequence[ImageInput] = (), *, explain: bool = True) -> Inspection:

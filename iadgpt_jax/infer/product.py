@@ -26,6 +26,7 @@ from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.threshold import SHARE, Threshold, check_share, choose_threshold
 
 MOST_REFERENCES = 16
+MOST_TILES = 8  # in a row or a column
 MOST_PIXELS = MAX_PIXELS  # of all references together
 NAME = re.compile(r"\w[\w .+-]{0,63}")
 CALM = 2.0  # the hottest colour is at least this many times as far from cold as the maps of good parts reach
@@ -37,6 +38,7 @@ class Inspects(Protocol):
     ratio: float
     side: int
     unit: int
+    tiles: tuple[int, int]
 
     def inspections(self, queries, references=(), *, explain: bool = True) -> Iterator[Inspection]: ...
 
@@ -45,7 +47,8 @@ class Inspects(Protocol):
 class Product:
     """name: a letter or digit and at most 63 more of those, space, dot, plus and minus; also the name of its folder.
     references: uint8[H, W, 3] each. calm: (middle, highest) value of the maps of good parts, from which the colours of
-    its pictures are scaled. ratio, side: of the Inspector. checkpoint: `checkpoint_identity` of the model.
+    its pictures are scaled. ratio, side: of the Inspector. checkpoint: `checkpoint_identity` of the model. tiles:
+    (rows, columns) that photographs are cut into.
 
     Raises:
       InputError: the name is none, or there are no references or too many.
@@ -58,6 +61,7 @@ class Product:
     ratio: float
     side: int
     checkpoint: str
+    tiles: tuple[int, int] = (1, 1)
 
     def __post_init__(self):
         check_name(self.name)
@@ -167,4 +171,5 @@ def make_in_steps(
         yield done, total
     values = np.concatenate([map_.ravel() for map_ in maps])
     calm = float(np.median(values)), float(values.max())
-    return Product(name, pictures, choose_threshold(margins, share), calm, inspector.ratio, inspector.side, checkpoint)
+    threshold = choose_threshold(margins, share)
+    return Product(name, pictures, threshold, calm, inspector.ratio, inspector.side, checkpoint, inspector.tiles)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from iadgpt_jax.data.images import decode_image, encode_png, upright_size
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.product import MOST_REFERENCES, Product, check_pixels
+from iadgpt_jax.infer.product import MOST_REFERENCES, MOST_TILES, Product, check_pixels
 from iadgpt_jax.infer.threshold import Threshold
 from iadgpt_jax.whole_file import whole_file, write_json, write_whole
 
@@ -125,6 +125,7 @@ def _files_of(product: Product) -> tuple[dict, dict[str, bytes]]:
         "checkpoint": product.checkpoint,
         "ratio": product.ratio,
         "side": product.side,
+        "tiles": list(product.tiles),
         "threshold": {
             "margin": product.threshold.margin, "share": product.threshold.share, "good": list(product.threshold.good)
         },
@@ -152,7 +153,9 @@ def _read(read: Read, where: str) -> Product:
             raise ValueError("a reference is not named by its SHA-256")
         threshold = _threshold(described["threshold"])
         low, high = (_finite(value) for value in described["calm"])
-        ratio, side = _finite(described["ratio"]), described["side"]
+        ratio, side, tiles = _finite(described["ratio"]), described["side"], tuple(described["tiles"])
+        if len(tiles) != 2 or not all(type(count) is int and 1 <= count <= MOST_TILES for count in tiles):
+            raise ValueError(f"its tiles are {tiles!r:.40}")
         if not 0 < ratio <= 1 or type(side) is not int or not 0 < side <= 1 << 14 or high < low:
             raise ValueError("its ratio, side or calm is none")
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError, UnicodeDecodeError) as error:
@@ -167,7 +170,7 @@ def _read(read: Read, where: str) -> Product:
         pixels += math.prod(upright_size(data, f"{where}: {_place(digest)}"))
         check_pixels(name, pixels)  # before they are decoded
         pictures.append(decode_image(data, f"{where}: {_place(digest)}"))
-    return Product(name, tuple(pictures), threshold, (low, high), ratio, side, checkpoint)
+    return Product(name, tuple(pictures), threshold, (low, high), ratio, side, checkpoint, tiles)
 
 
 def _threshold(values: dict) -> Threshold:

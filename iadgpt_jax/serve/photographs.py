@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from iadgpt_jax.data.images import FORMATS, MAX_PIXELS, decode_image, resize_square
+from iadgpt_jax.data.images import FORMATS, MAX_PIXELS, decode_image, resize_to
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.image_input import as_photograph
 from iadgpt_jax.serve.refusals import Refused, invalid
@@ -24,7 +24,7 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Photograph:
-    """name: the client's. square: uint8[side, side, 3], what the model sees. shown: the photograph, its longer side at
+    """name: the client's. square: uint8[*canvas, 3], what the model sees. shown: the photograph, its longer side at
     most so many pixels, to draw on; size: its own (height, width) in pixels."""
 
     name: str
@@ -54,14 +54,14 @@ def decoded(data: bytes, name: str) -> np.ndarray:
         raise invalid(error) from error
 
 
-def to_inspect(data: bytes, name: str, side: int, unit: int, shown_side: int) -> Photograph:
+def to_inspect(data: bytes, name: str, canvas: tuple[int, int], unit: int, shown_side: int) -> Photograph:
     """A photograph as the server keeps it until it was inspected. Raises Refused as `decoded`."""
     picture = decoded(data, name)
     try:
         as_photograph(picture, unit)
     except InputError as error:
         raise invalid(error) from error
-    return Photograph(name, resize_square(picture, side), at_most(picture, shown_side), picture.shape[:2])
+    return Photograph(name, resize_to(picture, canvas), at_most(picture, shown_side), picture.shape[:2])
 
 
 def at_most(picture: np.ndarray, side: int) -> np.ndarray:

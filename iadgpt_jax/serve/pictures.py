@@ -58,6 +58,7 @@ def described(product: Product) -> dict:
         },
         "ratio": product.ratio,
         "side": product.side,
+        "tiles": "{}x{}".format(*product.tiles),
         "checkpoint": product.checkpoint,
     }  # fmt: skip
 

@@ -9,11 +9,12 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from iadgpt_jax.data.images import resize_square
+from iadgpt_jax.data.images import resize_to
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.inspector import Inspector
 from iadgpt_jax.infer.product import Product, check_name
 from iadgpt_jax.infer.product_file import PRODUCT_FILE, open_product, save_product
+from iadgpt_jax.infer.tiles import WHOLE, Tiled, under
 from iadgpt_jax.whole_file import PARTIAL
 
 MOST_PRODUCTS = 1000
@@ -21,12 +22,23 @@ MOST_PRODUCTS = 1000
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """product: its references are squashed to its square, which is all the model reads of them. inspector: the model
-    under its settings. stamp: tells whether its file has changed."""
+    """product: its references are squashed to `canvas`, which is all the model reads of them. inspector: the model
+    under its settings; chat: that without tiles, for questions. stamp: tells whether its file has changed."""
 
     product: Product
-    inspector: Inspector
+    inspector: Inspector | Tiled
+    chat: Inspector
     stamp: tuple[int, int]
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) that photographs are squashed to before they wait: a square for every tile."""
+        return canvas_of(self.product)
+
+
+def canvas_of(product: Product) -> tuple[int, int]:
+    """See `Ready.canvas`."""
+    return product.tiles[0] * product.side, product.tiles[1] * product.side
 
 
 class Catalog:
@@ -38,7 +50,7 @@ class Catalog:
     def __init__(self, folder: Path, inspector: Inspector, checkpoint: str):
         self.folder, self.inspector, self.checkpoint = folder, inspector, checkpoint
         self._ready: dict[str, Ready] = {}
-        self._inspectors: dict[tuple[float, int], Inspector] = {}
+        self._inspectors: dict[tuple[float, int, tuple[int, int]], Inspector | Tiled] = {}
         self._lock = threading.RLock()
 
     def names(self) -> list[str]:
@@ -69,12 +81,13 @@ class Catalog:
         check_name(name)
         return open_product(self.folder / name)
 
-    def under(self, ratio: float, side: int) -> Inspector:
+    def under(self, ratio: float, side: int, tiles: tuple[int, int] = WHOLE) -> Inspector | Tiled:
         """The model under these settings; products that share them share it. Raises InputError where they cannot be."""
         with self._lock:
-            if (ratio, side) not in self._inspectors:
-                self._inspectors[ratio, side] = self.inspector.under(ratio=ratio, side=side)
-            return self._inspectors[ratio, side]
+            settings = ratio, side, tiles
+            if settings not in self._inspectors:
+                self._inspectors[settings] = under(self.inspector, *settings)
+            return self._inspectors[settings]
 
     def save(self, product: Product, replace: bool = False) -> Ready:
         """Keep a product.
@@ -116,6 +129,7 @@ class Catalog:
         if product.name != name:
             raise InputError(f"the product in {self.folder / name} is called {product.name!r}; rename its folder")
         product.check_made_with(self.checkpoint)
-        inspector = self.under(product.ratio, product.side)
-        squares = tuple(resize_square(reference, product.side) for reference in product.references)
-        return Ready(dataclasses.replace(product, references=squares), inspector, stamp)
+        inspector = self.under(product.ratio, product.side, product.tiles)
+        squares = tuple(resize_to(reference, canvas_of(product)) for reference in product.references)
+        chat = self.under(product.ratio, product.side)
+        return Ready(dataclasses.replace(product, references=squares), inspector, chat, stamp)

@@ -23,6 +23,7 @@ from iadgpt_jax.infer.inspector import Asked, Said
 from iadgpt_jax.infer.product import make_in_steps
 from iadgpt_jax.infer.product_file import product_bytes, product_of_bytes
 from iadgpt_jax.infer.threshold import SHARE
+from iadgpt_jax.infer.tiles import parse_tiles
 from iadgpt_jax.serve import chat
 from iadgpt_jax.serve.device import Device, Steps
 from iadgpt_jax.serve.forms import files_of, form_of, number_of, text_of, type_of
@@ -191,11 +192,12 @@ def _products(app: FastAPI, service: Service) -> None:
     @app.post("/products", status_code=201)
     async def made(request: Request) -> dict:
         """Form: name, reference (files), good (files, more good parts to choose the threshold by), share, ratio, side,
-        replace."""
+        tiles, replace."""
         async with form_of(request, service.limits.photographs) as form:
             name = text_of(form, "name", "")
             share, ratio = number_of(form, "share", SHARE), number_of(form, "ratio", catalog.inspector.ratio)
-            inspector = catalog.under(ratio, int(number_of(form, "side", catalog.inspector.side)))
+            tiles = parse_tiles(text_of(form, "tiles", "1x1"))
+            inspector = catalog.under(ratio, int(number_of(form, "side", catalog.inspector.side)), tiles)
             replace = text_of(form, "replace", "false") == "true"
             references, further = [await _decoded(service, form, key) for key in ("reference", "good")]
         if not replace and name in catalog.names():
@@ -280,16 +282,18 @@ def _inspections(app: FastAPI, service: Service) -> None:
         return JSONResponse({"product": name, "threshold": threshold, "results": results})
 
     async def _photographs(request: Request, service: Service, ready: Ready) -> list[Photograph]:
-        side, unit = ready.product.side, ready.inspector.unit
+        canvas, unit = ready.canvas, ready.inspector.unit
         if type_of(request).startswith("image/"):
             body = await request.body()
-            return [await service.by_hand(to_inspect, body, "photograph", side, unit, limits.shown_side)]
+            return [await service.by_hand(to_inspect, body, "photograph", canvas, unit, limits.shown_side)]
         async with form_of(request, limits.photographs) as form:
             files = files_of(form, "photograph")
             if not files:
                 raise Refused("invalid_request", "send at least one file as photograph")
             return [
-                await service.by_hand(to_inspect, await file.read(), file.filename or "", side, unit, limits.shown_side)
+                await service.by_hand(
+                    to_inspect, await file.read(), file.filename or "", canvas, unit, limits.shown_side
+                )
                 for file in files
             ]
 
@@ -306,7 +310,7 @@ def _chats(app: FastAPI, service: Service) -> None:
         inspector, question = service.catalog.inspector, asked.messages
         if asked.product:
             ready = await service.ready(asked.product)
-            inspector, (query, text, history) = ready.inspector, chat.about_query(asked.messages)
+            inspector, (query, text, history) = ready.chat, chat.about_query(asked.messages)
             question = Asked(text, query, ready.product.references, history)
         speech = service.device.steps(
             lambda: inspector.stream(question, max_new=asked.max_new, sampling=asked.sampling)

@@ -21,7 +21,7 @@ from iadgpt_jax.infer.threshold import Threshold, choose_threshold
 class Rule:
     """Stands for an Inspector: a part's margin is its mean grey minus that of its references, its map one cell."""
 
-    ratio, side, unit = 0.4, 56, 28
+    ratio, side, unit, tiles = 0.4, 56, 28, (2, 3)
 
     def __init__(self):
         self.asked: list[tuple[int, list[int]]] = []
@@ -45,7 +45,14 @@ def flat(level: int, side: int = 30) -> np.ndarray:
 @pytest.fixture
 def product():
     return Product(
-        "M4 screws", (flat(10), flat(20), flat(10)), Threshold(1.5, 0.9, (-2.0, 1.5)), (0.1, 0.7), 0.4, 56, "ab" * 8
+        "M4 screws",
+        (flat(10), flat(20), flat(10)),
+        Threshold(1.5, 0.9, (-2.0, 1.5)),
+        (0.1, 0.7),
+        0.4,
+        56,
+        "ab" * 8,
+        (1, 2),
     )
 
 
@@ -57,7 +64,7 @@ def test_each_reference_is_measured_against_the_others_and_further_parts_against
     assert together == [(level, [10, 20, 60]) for level in (50, 10, 20, 60)]
     assert product.threshold.good == (-30.0, -15.0, 20.0, 45.0)
     assert product.calm == (35.0, 60.0), "middle and highest of the maps of all good parts"
-    assert (product.ratio, product.side, product.checkpoint) == (0.4, 56, "id")
+    assert (product.ratio, product.side, product.checkpoint, product.tiles) == (0.4, 56, "id", (2, 3))
 
 
 def test_a_single_reference_measures_nothing_and_the_likelier_answer_decides():
@@ -97,7 +104,7 @@ def test_good_parts_stay_below_half_of_the_colours(product):
 
 def same(ours: Product, theirs: Product) -> bool:
     pixels = all(np.array_equal(a, b) for a, b in zip(ours.references, theirs.references, strict=True))
-    rest = [(p.name, p.threshold, p.calm, p.ratio, p.side, p.checkpoint) for p in (ours, theirs)]
+    rest = [(p.name, p.threshold, p.calm, p.ratio, p.side, p.checkpoint, p.tiles) for p in (ours, theirs)]
     return pixels and rest[0] == rest[1]
 
 
@@ -196,7 +203,8 @@ def test_links_cut_files_changed_pixels_and_bombs_are_refused(product):
     "change",
     [
         {"product": 2}, {"name": "../x"}, {"name": 3}, {"references": []}, {"references": ["../../x"]}, {"ratio": 0},
-        {"ratio": "1"}, {"side": 56.5}, {"side": True}, {"calm": [1, 0]}, {"calm": [0]}, {"checkpoint": None},
+        {"ratio": "1"}, {"side": 56.5}, {"side": True}, {"tiles": [0, 1]}, {"tiles": [2]}, {"tiles": 3},
+        {"calm": [1, 0]}, {"calm": [0]}, {"checkpoint": None},
         {"threshold": {}}, {"threshold": {"margin": float("nan"), "share": None, "good": []}},
         {"threshold": {"margin": 10**400, "share": None, "good": []}},
         {"threshold": {"margin": 0, "share": 2, "good": []}}, {"threshold": {"margin": 0, "share": 0.5, "good": {}}},

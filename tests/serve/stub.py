@@ -20,7 +20,7 @@ class Stub:
     """A part's margin is its mean grey minus that of its references, in tenths. batches: sizes inspected together.
     gate: while it is not set, inspections wait; steps: while not set, chats wait before each piece. asked: by chats."""
 
-    unit = 28
+    unit, tiles = 28, (1, 1)
 
     def __init__(self):
         self.ratio, self.side = 1.0, 56

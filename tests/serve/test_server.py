@@ -21,8 +21,9 @@ pytest.importorskip("fastapi", reason="the extra [app] is not installed")
 
 import httpx2
 import uvicorn
+from starlette.testclient import TestClient
 
-from iadgpt_jax.checkpoint.load import open_checkpoint
+from iadgpt_jax.checkpoint.load import LoadedModel, open_checkpoint
 from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.images import encode_png
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
@@ -133,7 +134,23 @@ def test_beyond_loopback_it_needs_a_key():
         check_address("0.0.0.0", "")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_a_model_answers_over_http_as_it_does_in_python(tmp_path):
+    """A small model in this process; a part of a request of two and one alone."""
+    loaded = LoadedModel(lively_params(small_config()), small_config(), tiny_tokenizer(), INFO, 0)
+    inspector = Inspector(loaded, dtype="float32")
+    rng = np.random.default_rng(0)
+    good, *parts = rng.integers(0, 256, (3, 90, 100, 3), dtype=np.uint8)
+    save_product(product("p", references=(good,), side=84), tmp_path / "p")
+    with TestClient(make_service(Catalog(tmp_path, inspector, CHECKPOINT)), base_url="http://127.0.0.1") as client:
+        files = [("photograph", (f"{n}.png", encode_png(part), "image/png")) for n, part in enumerate(parts)]
+        told = client.post("/products/p/inspect", files=files).json()["results"]
+    expected = inspector.inspect_many(parts, [good], explain=False)
+    for one, other in zip(told, expected, strict=True):
+        assert one["margin"] == pytest.approx(other.margin, rel=1e-5, abs=1e-6) and one["answer"] == other.answer
+
+
+@pytest.mark.nightly
 @pytest.mark.usefixtures("quick_compilation")
 def test_the_command_serves_a_model_and_sigterm_loses_no_answer(tmp_path):
     """A small model in a process of its own: its answers are the Inspector's, a chat streams, and requests that wait or

@@ -187,6 +187,20 @@ def test_a_product_that_changes_on_disk_is_read_anew(server):
     assert inspect() == pytest.approx(1.0)
 
 
+def test_a_product_in_tiles_is_inspected_tile_by_tile(server):
+    client, stub = server
+    picture = flat(100, side=120)
+    picture[60:, 60:] = 200
+    large = [("reference", ("r.png", encode_png(flat(100, side=120)), "image/png"))]
+    made = client.post("/products", data={"name": "t", "tiles": "2x2"}, files=large).json()
+    assert made["tiles"] == "2x2"
+    stub.batches.clear()
+    file = ("photograph", ("part.png", encode_png(picture), "image/png"))
+    told = client.post("/products/t/inspect?pictures=true", files=[file]).json()["results"][0]
+    assert stub.batches == [1] * 4 and told["margin"] > 5, "the worst tile, most of which is brighter by 100"
+    assert client.post("/products", data={"name": "u", "tiles": "9x9"}, files=large).status_code == 400
+
+
 # ---- Refusals ----
 
 

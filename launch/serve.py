@@ -55,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from iadgpt_jax.serve.service import make_service
 
     limits = Limits(queue=flags.queue, seconds=flags.timeout, body_bytes=int(flags.most_megabytes * 1e6))
-    name = checkpoint_name(open_checkpoint(flags.checkpoint).checked())
-    catalog = Catalog(flags.products, Inspector.load(flags.checkpoint, ratio=flags.ratio, side=flags.side), name)
+    inspector = Inspector.load(flags.checkpoint, ratio=flags.ratio, side=flags.side)
+    name = checkpoint_name(open_checkpoint(flags.checkpoint), inspector.step)
+    catalog = Catalog(flags.products, inspector, name)
     app = make_service(catalog, limits, key, hosts)
     print(
         f"model {name}, {len(catalog.names())} products in {flags.products}; "

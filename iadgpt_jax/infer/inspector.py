@@ -81,6 +81,7 @@ class Inspector:
         mesh: Mesh | None = None, prompt: DetectionPrompt | None = None,
     ):  # fmt: skip
         self.config, self.tokenizer, self.info = loaded.config, loaded.tokenizer, loaded.info
+        self.step = loaded.step
         self.unit = self.config.vision.patch * self.config.vision.merge
         self.side = self.info["image_side"] if side is None else side
         self.ratio = ratio

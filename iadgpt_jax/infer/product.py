@@ -111,9 +111,10 @@ def check_pixels(name: str, pixels: int) -> None:
         )
 
 
-def checkpoint_name(opened: Opened) -> str:
-    """What `Product.checkpoint` says of an opened checkpoint."""
-    return checkpoint_identity(opened.directory, opened.step)
+def checkpoint_name(opened: Opened, step: int | None = None) -> str:
+    """What `Product.checkpoint` says of an opened checkpoint. step: the one that was loaded, `Inspector.step`; it is an
+    earlier one than the newest where that is damaged."""
+    return checkpoint_identity(opened.directory, opened.step if step is None else step)
 
 
 def map_scale(calm: tuple[float, float], maps: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -125,7 +126,7 @@ def map_scale(calm: tuple[float, float], maps: Sequence[np.ndarray]) -> tuple[fl
 
 def make_product(
     name: str, references: Sequence[ImageInput], inspector: Inspects, checkpoint: str,
-    further: Sequence[ImageInput] = (), share: float = SHARE,
+    further: Sequence[ImageInput] = (), share: float | None = SHARE,
 ) -> Product:  # fmt: skip
     """A product with the threshold that the share `share` of good parts stays below.
 
@@ -142,19 +143,22 @@ def make_product(
 
 def make_in_steps(
     name: str, references: Sequence[ImageInput], inspector: Inspects, checkpoint: str,
-    further: Sequence[ImageInput] = (), share: float = SHARE,
+    further: Sequence[ImageInput] = (), share: float | None = SHARE,
 ) -> Iterator[tuple[int, int]]:  # fmt: skip
     """As `make_product`, which is this generator's return value; yields (done, all) inspections after each of them, so
     that a server may do other work in between.
+
+    share None measures nothing, so that the likelier answer decides, and is faster.
 
     Leave-one-out: each reference is inspected against the others, each further good part against all references. A
     single reference has no others and measures nothing.
     """
     check_name(name)
-    check_share(share)
+    if share is not None:
+        check_share(share)
     pictures = tuple(as_photograph(reference, inspector.unit) for reference in references)
     check_references(name, pictures)
-    left_out = len(pictures) if len(pictures) > 1 else 0
+    left_out = len(pictures) if len(pictures) > 1 and share is not None else 0
     total = left_out + len(further) + len(pictures)
     done, margins, maps = 0, [], []
     for index in range(left_out):
@@ -171,5 +175,5 @@ def make_in_steps(
         yield done, total
     values = np.concatenate([map_.ravel() for map_ in maps])
     calm = float(np.median(values)), float(values.max())
-    threshold = choose_threshold(margins, share)
+    threshold = Threshold() if share is None else choose_threshold(margins, share)
     return Product(name, pictures, threshold, calm, inspector.ratio, inspector.side, checkpoint, inspector.tiles)

@@ -124,12 +124,16 @@ class Catalog:
             return None
         return found.st_mtime_ns, found.st_ino
 
+    def ready_of(self, product: Product, stamp: tuple[int, int] = (0, 0)) -> Ready:
+        """A product that need not be saved. Raises InputError where its settings cannot be."""
+        inspector = self.under(product.ratio, product.side, product.tiles)
+        squares = tuple(resize_to(reference, canvas_of(product)) for reference in product.references)
+        chat = self.under(product.ratio, product.side)
+        return Ready(dataclasses.replace(product, references=squares), inspector, chat, stamp)
+
     def _open(self, name: str, stamp: tuple[int, int]) -> Ready:
         product = self.whole(name)
         if product.name != name:
             raise InputError(f"the product in {self.folder / name} is called {product.name!r}; rename its folder")
         product.check_made_with(self.checkpoint)
-        inspector = self.under(product.ratio, product.side, product.tiles)
-        squares = tuple(resize_to(reference, canvas_of(product)) for reference in product.references)
-        chat = self.under(product.ratio, product.side)
-        return Ready(dataclasses.replace(product, references=squares), inspector, chat, stamp)
+        return self.ready_of(product, stamp)

@@ -71,6 +71,8 @@ def test_a_single_reference_measures_nothing_and_the_likelier_answer_decides():
     product = make_product("p", [flat(10)], Rule(), "id")
     assert product.threshold == Threshold(0.0, None, ()) and product.threshold.rejects(0.1)
     assert "no good part was measured" in str(product.threshold)
+    unmeasured = make_product("p", [flat(10), flat(20)], Rule(), "id", share=None)
+    assert unmeasured.threshold == Threshold() and unmeasured.calm == (15.0, 20.0)
     measured = make_product("p", [flat(10)], Rule(), "id", further=[flat(12), flat(15)])
     assert measured.threshold.good == (2.0, 5.0)
 

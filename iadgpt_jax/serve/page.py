@@ -24,8 +24,14 @@ CSS = """
 .verdict { padding: .6rem .8rem; border-radius: .5rem; border-left: .5rem solid; overflow-wrap: anywhere; }
 .verdict.good { border-color: #2f7d4b; background: #2f7d4b22; }
 .verdict.bad { border-color: #b3401f; background: #b3401f22; }
-.gradio-container { max-width: 1200px !important; margin: auto; }
-@media (max-width: 480px) { .gradio-container { padding: .5rem !important; } }
+#gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)) !important; }
+.gradio-container { max-width: min(1200px, 100vw) !important; margin: auto; box-sizing: border-box; }
+@media (max-width: 480px) {
+  .gradio-container, .gradio-container main { padding: .5rem !important; }
+  .gradio-container :is(.wrap, .contain, .column, .row, .block, .tabs, .tabitem, img) {
+    min-width: 0 !important; max-width: 100%;
+  }
+}
 """
 FONTS = ["system-ui", "sans-serif"]  # none is fetched from elsewhere
 HELLO = "Give photographs of good parts, then parts to inspect."
@@ -49,7 +55,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
     """The page. card: Markdown about the model. folder: where files to download are written."""
     side, unit = shop.catalog.inspector.side, shop.catalog.inspector.unit
 
-    with gr.Blocks(title="IADGPT", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
+    with gr.Blocks(title="IADGPT", analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)) as page:
         bench_state = gr.State(None)
         gr.Markdown("# IADGPT\nInspect parts against photographs of good ones.")
         with gr.Tab("Inspect"):
@@ -82,7 +88,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
             with gr.Accordion("All parts", open=True):
                 order = gr.Radio(results.ORDERS, value=results.ORDERS[0], label="Order", elem_id="order")
                 gallery = gr.Gallery(
-                    label="Maps; choose one to see it above", columns=[2, 3, 5], height="auto", format="png",
+                    label="Maps; choose one to see it above", columns=3, height=None, format="png",
                     elem_id="gallery", interactive=False, allow_preview=False, buttons=[],
                 )  # fmt: skip
                 histogram = gr.Image(label="Scores", elem_id="histogram", interactive=False, buttons=[], format="png")
@@ -133,7 +139,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
 
         def overview(bench: Bench, order: str) -> list:
             write_whole(place(bench) / "inspections.csv", results.csv_text(bench))
-            download = gr.DownloadButton(value=place(bench) / "inspections.csv", interactive=True)
+            download = gr.DownloadButton(value=str(place(bench) / "inspections.csv"), interactive=True)
             return [results.gallery(bench, order), results.histogram(bench), results.rows(bench, order), download]
 
         async def on_inspect(bench, good, parts, camera, shots, ratio, tiles, opacity, order):
@@ -185,7 +191,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
             if not bench or not bench.judged:
                 raise InputError("inspect a part first")
             write_whole(place(bench) / "maps.zip", await shop.by_hand(results.zip_bytes, bench))
-            yield gr.File(value=place(bench) / "maps.zip", visible=True)
+            yield gr.File(value=str(place(bench) / "maps.zip"), visible=True)
 
         to_zip.click(clear(on_zip), bench_state, zipped)
 
@@ -252,7 +258,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
                 raise InputError("there is no product yet: give good examples and inspect a part first")
             path = place(bench) / f"{bench.whole.name}.zip"
             await shop.by_hand(export_product, bench.whole, path)
-            yield gr.File(value=path, visible=True)
+            yield gr.File(value=str(path), visible=True)
 
         export.click(clear(on_export), bench_state, exported)
 

@@ -123,8 +123,9 @@ def test_parts_are_judged_shown_sorted_asked_about_and_kept_as_a_product(app, br
         assert "score" in verdict(page) and page.locator("#gallery button img").count() == 5
         playwright.expect(page.locator("#slider img").first).to_be_visible()
         playwright.expect(page.locator("#explanation textarea")).not_to_have_value("", timeout=PATIENT)
-        assert "s per part" in page.locator("#costs").inner_text() or page.locator("#costs").count() == 1
         picture(page, "app")
+        page.get_by_role("button", name="Settings").click()
+        assert "s per part" in page.locator("#costs").inner_text()
 
         # ---- The batch: another order, another part, downloads ----
         page.locator("#order").get_by_label("by name").click()
@@ -145,12 +146,12 @@ def test_parts_are_judged_shown_sorted_asked_about_and_kept_as_a_product(app, br
         box = page.locator("#ask textarea")
         box.fill("What is wrong with the last image?")
         box.press("Enter")
-        playwright.expect(page.locator("#chat .message.bot, #chat .bot.message")).to_have_count(1, timeout=PATIENT)
+        playwright.expect(page.locator("#chat [data-testid=bot]")).to_have_count(1, timeout=PATIENT)
         page.locator("#ask input[type=file]").set_input_files(str(parts[6]))
         page.locator("#ask img").wait_for()
         box.fill("And this one?")
         box.press("Enter")
-        playwright.expect(page.locator("#chat .message.bot, #chat .bot.message")).to_have_count(2, timeout=PATIENT)
+        playwright.expect(page.locator("#chat [data-testid=bot]")).to_have_count(2, timeout=PATIENT)
         playwright.expect(page.locator("#chat img").first).to_be_visible()
         page.locator("#chat").scroll_into_view_if_needed()
         picture(page, "app_chat")

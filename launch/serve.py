@@ -59,12 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = checkpoint_name(open_checkpoint(flags.checkpoint), inspector.step)
     catalog = Catalog(flags.products, inspector, name)
     app = make_service(catalog, limits, key, hosts)
-    print(
-        f"model {name}, {len(catalog.names())} products in {flags.products}; "
-        f"listening at http://{flags.host}:{flags.port}",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
-    run(app, flags.host, flags.port, limits.seconds)
+    count = len(catalog.names())
+
+    def listening() -> None:
+        print(
+            f"model {name}, {count} products in {flags.products}; listening at http://{flags.host}:{flags.port}",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+
+    run(app, flags.host, flags.port, limits.seconds, listening)
     print("stopped: what was taken on is finished", file=sys.stderr)
 
 

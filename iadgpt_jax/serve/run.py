@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,7 +15,17 @@ CONNECTIONS = 512  # at once; uvicorn answers 503 to more
 
 
 class Server(uvicorn.Server):
-    """Says to the application that it is draining before connections are closed."""
+    """Calls `listening` once it can be reached, and says to the application that it is draining before connections are
+    closed."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]):
+        super().__init__(config)
+        self.listening = listening
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.listening()
 
     def handle_exit(self, sig, frame) -> None:
         self.config.app.state.service.draining = True
@@ -37,8 +48,9 @@ def check_address(host: str, key: str) -> frozenset[str] | None:
     return None
 
 
-def run(app: FastAPI, host: str, port: int, seconds: float) -> None:
-    """Serve until told to stop. seconds: that requests may take when the server drains.
+def run(app: FastAPI, host: str, port: int, seconds: float, listening: Callable[[], None]) -> None:
+    """Serve until told to stop. seconds: that requests may take when the server drains. listening: called once the
+    server can be reached.
 
     Raises:
       InputError: the address cannot be listened at.
@@ -47,7 +59,7 @@ def run(app: FastAPI, host: str, port: int, seconds: float) -> None:
         app, host=host, port=port, log_level="warning", access_log=False, limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=int(seconds) + 1, server_header=False,
     )  # fmt: skip
-    server = Server(config)
+    server = Server(config, listening)
     # Uvicorn raises the signal again when it has drained; both before and after, it shall only ask the server to end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import os
+import re
+import select
 import sys
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from iadgpt_jax import voice
 from iadgpt_jax.buckets import bucket_in, is_bucket, refusal
 
 INPUT_FAULT = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+PIPE_CLOSED = 141  # 128 + SIGPIPE: `iadgpt doctor | head -1`
 
 
 class InputError(Exception):
@@ -29,11 +34,12 @@ class InputError(Exception):
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises InputError, so that a mistyped flag is one line too, and for buckets given where
-    only folders are read and written. buckets: the flags whose path may be gs://."""
+    only folders are read and written. buckets: the flags whose path may be gs://. Every one knows --quiet."""
 
     def __init__(self, *args, buckets: Collection[str] = (), **more):
         super().__init__(*args, **more)
         self.buckets = buckets
+        self.add_argument("--quiet", action=_Quiet, nargs=0, help="print results, warnings and errors alone")
 
     def parse_args(self, args=None, namespace=None):
         refuse_buckets(sys.argv[1:] if args is None else args, self.buckets)
@@ -47,6 +53,34 @@ class Parser(argparse.ArgumentParser):
         names = vars(self.parse_args(arguments))
         found = self.parse_args(arguments, argparse.Namespace(**dict.fromkeys(names)))  # what is there stays: None
         return {name for name, value in vars(found).items() if value is not None}
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = list(sys.argv[1:] if args is None else args)
+        if not self._subparsers:  # their flags are theirs
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            for word in words[: words.index("--")] if "--" in words else words:
+                name = word.partition("=")[0]
+                if name.startswith("--") and " " not in name and not any(one.startswith(name) for one in known):
+                    raise InputError(f"no such flag: {name}{did_you_mean(name, known)}; see --help")
+        return super().parse_known_args(words, namespace)
+
+
+class _Quiet(argparse.Action):
+    def __init__(self, **settings):
+        super().__init__(**(settings | {"dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}))
+
+    def __call__(self, *_: object) -> None:
+        voice.set_quiet(True)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean NAME?" where something known is like it or ends the same, else ""."""
+    known = list(known)
+    likely = difflib.get_close_matches(name, known, 1, 0.7)
+    likely = likely or sorted(
+        (one for one in known if re.split("[.-]", one)[-1] == re.split("[.-]", name)[-1]), key=len
+    )
+    return f"; did you mean {likely[0]}?" if likely else ""
 
 
 def refuse_buckets(words: Sequence[str], allowed: Collection[str] = ()) -> None:
@@ -76,16 +110,34 @@ def clear_errors() -> Iterator[None]:
 
     An `InputError` ends the process with one line `error: …` on standard error and exit status 2, an interrupt (Ctrl-C)
     with status 130. What the terminal's encoding lacks is printed as an escape: after hours of work a file's name must
-    not end it.
+    not end it. --quiet holds as long.
     """
+    quiet = voice.is_quiet()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except InputError as error:
-        print("error: " + " ".join(printable(str(error)).split()), file=sys.stderr)
+        print(voice.coloured("error:", voice.RED), " ".join(printable(str(error)).split()), file=sys.stderr)
         sys.exit(INPUT_FAULT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        sys.exit(PIPE_CLOSED)
+    finally:
+        voice.set_quiet(quiet)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone; what is still to be written there is then dropped."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it is no file, in tests
+        pipe, asked = sys.stdout.fileno(), select.poll()
+        asked.register(pipe, select.POLLERR)
+        if any(event & select.POLLERR for _, event in asked.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), pipe)
+            return True
+    return False

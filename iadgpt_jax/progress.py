@@ -1,6 +1,7 @@
 """Progress of a command: one line with count, rate and time left.
 
-On a terminal the line is rewritten in place; a log file gets a new line every few seconds.
+On a terminal and in a notebook the line is rewritten in place; a log file gets a new line every few seconds, and
+--quiet none.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
+
+from iadgpt_jax import voice
 
 T = TypeVar("T")
 
@@ -22,19 +25,20 @@ class Meter:
 
     def __init__(self, verb: str, unit: str, stream: TextIO | None = None, seconds: float = 5.0):
         self.verb, self.unit, self.stream = verb, unit, stream or sys.stderr
-        self.terminal = self.stream.isatty()
-        self.interval = 0.25 if self.terminal else seconds
+        self.clear = "\033[K" if self.stream.isatty() else ""  # to the end of the line, which a notebook cannot
+        self.rewrites = voice.rewrites(self.stream)
+        self.interval = 0.25 if self.rewrites else seconds
         self.start = self.printed = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if done < total and now - self.printed < self.interval:
+        if voice.is_quiet() or (done < total and now - self.printed < self.interval):
             return
         self.printed = now
         rate = done / max(now - self.start, 1e-9)
         line = f"{self.verb} {done}/{total} {self.unit}, {rate:.3g}/s, "
         line += f"{now - self.start:.0f} s in all" if done >= total else f"{(total - done) / rate:.0f} s left"
-        self.stream.write(f"\r\033[K{line}" + "\n" * (done >= total) if self.terminal else line + "\n")
+        self.stream.write(f"\r{self.clear}{line}" + "\n" * (done >= total) if self.rewrites else line + "\n")
         self.stream.flush()
 
 

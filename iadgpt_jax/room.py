@@ -13,10 +13,13 @@ from iadgpt_jax.errors import InputError
 def room_for(folder: Path, instead: str) -> Iterator[None]:
     """Around work that writes into a folder and, started again, goes on where it was.
 
-    instead: how to choose another folder ("choose another --out"). Raises InputError for any OSError within.
+    instead: how to choose another folder ("choose another --out"). Raises InputError for any OSError within, but
+    for that of a pipe that nobody reads.
     """
     try:
         yield
+    except BrokenPipeError:  # nobody reads what is printed, which no room helps
+        raise
     except OSError as error:
         raise InputError(
             f"cannot write {folder}: {error.strerror or error}; make room, or {instead}. The same command goes on "

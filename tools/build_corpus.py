@@ -23,6 +23,7 @@ from typing import Any
 if __name__ == "__main__":  # found from a clone that is not installed, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from iadgpt_jax import voice
 from iadgpt_jax.corpus import workdir as files
 from iadgpt_jax.corpus.categories import OURS, read_categories
 from iadgpt_jax.corpus.clean import Limits, clean
@@ -66,7 +67,7 @@ def run_collect(flags: argparse.Namespace) -> None:
 
 def run_clean(flags: argparse.Namespace) -> None:
     if not flags.exclude:
-        print("warning: no evaluation set is kept out; name each with --exclude=DIR", file=sys.stderr)
+        voice.warn("no evaluation set is kept out; name each with --exclude=DIR")
     values = clean(
         flags.workdir, Limits(flags.least_side, flags.distance), flags.exclude, watch("looking at", "images"),
         watch("looking at", "evaluation images"),
@@ -85,7 +86,7 @@ def run_describe(flags: argparse.Namespace) -> None:
         f"{todo.estimate:.2f}; spent so far {todo.spent:.2f}, at most {flags.max_cost:g} in all"
     )
     if todo.estimate + todo.spent > flags.max_cost:
-        print("warning: that is more than --max_cost; the last images will have to wait", file=sys.stderr)
+        voice.warn("that is more than --max_cost; the last images will have to wait")
     if flags.estimate:
         return
     endpoint = Endpoint(flags.model, flags.endpoint, flags.key_variable, flags.timeout)
@@ -106,8 +107,7 @@ def run_describe(flags: argparse.Namespace) -> None:
 def run_publish(flags: argparse.Namespace) -> None:
     out = flags.out or flags.workdir / "dataset"
     report = publish(flags.workdir, out, Runner(flags.processes), say, watch("writing", "shards"))
-    for line in report.warnings():
-        print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+    voice.warn_lines(report.warnings())
     say(f"wrote {out}: {report.values['records']} described images; look at {out / SHEET_FILE}")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from iadgpt_jax import voice
 from iadgpt_jax.errors import printable
 
 _collected: ContextVar[list[tuple[str, str]] | None] = ContextVar("collected", default=None)
@@ -26,8 +26,7 @@ def remark(name: str, what: str) -> None:
         if kind in _said:
             return
         _said.add(kind)
-    line = f"warning: {printable(name)} {what} (further such images are not named)"
-    print(line, file=sys.stderr, flush=True)
+    voice.warn(f"{printable(name)} {what} (further such images are not named)")
 
 
 @contextlib.contextmanager

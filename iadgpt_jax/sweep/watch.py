@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from iadgpt_jax import voice
 from iadgpt_jax.sweep.plan import Job, Plan
 from iadgpt_jax.sweep.times import Times, spoken
 
@@ -32,6 +33,8 @@ class Watch:
         """states: keys of the jobs that run, and of those that wait."""
         for key in states[0]:
             self._since.setdefault(key, time.monotonic())
+        if voice.is_quiet():
+            return
         if not now and self._shown is not None and time.monotonic() - self._shown < self.interval:
             return
         self._shown = time.monotonic()
@@ -39,7 +42,7 @@ class Watch:
 
     def close(self, states: tuple[list[str], list[str]]) -> None:
         self.show(states, now=True)
-        if self.terminal:
+        if self.terminal and not voice.is_quiet():
             self.stream.write("\n")
 
     def say(self, line: str) -> None:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from iadgpt_jax import voice
 from iadgpt_jax.bucket_files import Mirror, place
 from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.data.tally import Tally
@@ -54,7 +55,7 @@ class TrainLog:
         self.is_main_process = is_main_process
         if is_main_process:
             self.board = _TensorBoard(workdir)
-            self.lines = lines_at(place(workdir) / "metrics.jsonl", first, _say)
+            self.lines = lines_at(place(workdir) / "metrics.jsonl", first, voice.say)
         self.pending: Due | None = None
         self.own, self.trained = Tally(), Tally()  # in this run: of this process, and of all up to the last line
         self._begin(first)
@@ -136,8 +137,11 @@ class TrainLog:
             f"rows {values['filled_slots']:.0%}, images {values['filled_images']:.0%} full, "
             f"{values['dropped']:.1%} dropped  {(self.steps - step) * pace:.0f} s left"
         )
-        terminal = sys.stderr.isatty()
-        sys.stderr.write(f"\r\033[K{line}" + ("\n" if step >= self.steps else "") if terminal else line + "\n")
+        if voice.is_quiet():
+            return
+        clear = "\r\033[K" if sys.stderr.isatty() else "\r"
+        end = "\n" if step >= self.steps or not voice.rewrites(sys.stderr) else ""
+        sys.stderr.write((clear if voice.rewrites(sys.stderr) else "") + line + end)
         sys.stderr.flush()
 
     def close(self) -> None:
@@ -145,7 +149,7 @@ class TrainLog:
         if not self.is_main_process:
             return
         if self.trained.queries:
-            print(f"{self.name} since step {self.first}: {describe(self.trained)}", file=sys.stderr, flush=True)
+            voice.say(f"{self.name} since step {self.first}: {describe(self.trained)}")
         self.board.close()
         self.lines.close()
 
@@ -194,7 +198,7 @@ class _TensorBoard:
             while cause.__cause__ is not None:
                 cause = cause.__cause__
             line = next(iter(str(cause).splitlines()), type(cause).__name__)
-            _say(f"warning: nothing more is written for TensorBoard ({line[:200]}): training goes on without it")
+            voice.warn(f"nothing more is written for TensorBoard ({line[:200]}): training goes on without it")
 
 
 def describe(tally: Tally) -> str:
@@ -207,7 +211,3 @@ def describe(tally: Tally) -> str:
         f"{tally.filled[0]:.0%}, images {tally.filled[1]:.0%} full, {tally.dropped_share:.2%} of instances dropped, "
         f"texts of {tally.cut_share:.2%} cut (config.row holds no more){replaced}"
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

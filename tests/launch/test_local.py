@@ -227,7 +227,7 @@ def test_a_failing_process_is_named_and_ends_the_others(tmp_path):
         (["--processes=2"], "no command to run"),
         (["--processes=0", "--", "launch/train.py"], "both are at least 1"),
         (["--", "launch/nothing.py"], "no script launch/nothing.py"),
-        (["--nodes=2", "--", "launch/train.py"], "unrecognized arguments: --nodes=2"),
+        (["--nodes=2", "--", "launch/train.py"], "no such flag: --nodes; see --help"),
     ],
 )
 def test_faults_of_the_command_line_are_one_line(capsys, words, said):

@@ -6,12 +6,12 @@ from it but not where the defect is; a mask that is all black counts as none.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from iadgpt_jax.data.sources.sample import Record, Sample, Source
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.voice import warn
 
 NAMED = 8  # categories that a warning names before it only counts
 
@@ -29,10 +29,6 @@ class Category:
 
     def __str__(self) -> str:
         return f"{self.name} {self.viewpoint}".rstrip()
-
-
-def warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
 
 
 class TaskSource:

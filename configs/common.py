@@ -22,7 +22,7 @@ from ml_collections import config_dict
 
 from iadgpt_jax.data.tasks.table import TASKS, default_options
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.registry import preset
+from iadgpt_jax.models.iadgpt.config import PRESETS
 from iadgpt_jax.models.vision_towers import TOWER, TOWERS
 
 # Options of tasks at full size. Their defaults are for training from scratch, where words come hard.
@@ -42,7 +42,7 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.slice = where  # the TPU slice of `:7b@v5p:2x2x4`, whose mesh, rows and remat are in configs/slices.py
     c.seed = 0
     c.init_from = ""  # a workdir, imported checkpoint or Hugging Face directory; empty: random weights (tiny, bench)
-    c.model = options_of(preset(size))  # unset: as the start, or from random weights the size, has it
+    c.model = options_of(PRESETS[size])  # unset: as the start, or from random weights the size, has it
 
     c.source = "procedural" if small else ""  # or the path of a prepared dataset or of a folder in MVTec layout
     c.source_categories = 800  # of the procedural source

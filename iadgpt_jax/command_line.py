@@ -2,20 +2,29 @@
 
 A configuration is locked: a key that it does not have is an error. But what `config.sources` holds is named by whoever
 starts a run, so `--config.sources.NAME.KEY=VALUE` makes the source NAME if there is none.
+
+Commands that train import JAX, which takes seconds. `before_loading` does what needs none of it: help, and the flags
+and keys that do not exist.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from absl import flags
 
-from iadgpt_jax.errors import InputError, refuse_buckets
+from iadgpt_jax.errors import InputError, clear_errors, did_you_mean, refuse_buckets
 
 # What config.sources.NAME can say, and what holds where it does not (data/run_sources.py).
 SOURCE = {"path": "", "weight": 1.0, "include": "", "exclude": ""}
+EXAMPLE = "configs/stage3.py:tiny"  # whose keys --help lists where no other configuration is named
+QUIET = flags.DEFINE_bool("quiet", False, "print results, warnings and errors alone")  # of every command
 _OF_SOURCE = re.compile(r"--?config\.sources\.([^.=]+)\.([^.=]+)=(.*)", re.DOTALL)
 
 
@@ -43,7 +52,7 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str, buckets: Collec
         # itself is that of an unknown group of values.
         key = error.args[0].args[0] if error.args and isinstance(error.args[0], KeyError) else error.args[0]
         named = str(key).replace("\nDid you mean", "; did you mean")
-        raise InputError(f"no such configuration key: {named} (configs/common.py has them all)") from error
+        raise InputError(f"no such configuration key: {named}; --help lists them all") from error
     except OSError as error:
         raise InputError(f"no configuration to read: {_last(error)}; write --config=configs/stageN.py:SIZE") from error
     except flags.Error as error:
@@ -58,6 +67,95 @@ def parse(argv: list[str], config: flags.FlagHolder, usage: str, buckets: Collec
 def _last(error: Exception) -> str:
     """The last line of a message, which names the reason where a traceback stands before it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
+@clear_errors()
+def before_loading(doc: str, own: Sequence[str], root: Path, required: Sequence[str] = ()) -> None:
+    """Look at sys.argv as soon as the flags are defined, and before what takes seconds to import.
+
+    --help prints `doc`, the flags `own` and the configuration's keys, and ends the process. The name of a configuration
+    that lies below `root` (the folder of the commands) becomes its path, so that it is found from anywhere.
+
+    Ends the process with one line for a flag, a configuration or a key that does not exist, and where one of the flags
+    `required` is missing.
+    """
+    sys.argv[1:] = [_rooted(word, root) for word in sys.argv[1:]]
+    words = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
+    named = [re.match(r"--?([A-Za-z][\w.-]*)", word) for word in words]
+    given = [match.group(1) for match in named if match]
+    config = next((word.split("=", 1)[1] for word in words if re.match("--?config=", word)), "")
+    if "help" in given or "-h" in words:
+        print(help_text(doc, own, read_configuration(config or str(root / EXAMPLE), root), config or EXAMPLE))
+        sys.exit(0)
+    keys = [name.removeprefix("config.") for name in given if name.startswith("config.")]
+    for name in given:
+        known = list(flags.FLAGS)
+        if not name.startswith("config.") and name not in known and name.removeprefix("no") not in known:
+            raise InputError(
+                f"no such flag: --{name}{did_you_mean('--' + name, ['--' + one for one in known])}; see --help"
+            )
+    for name in required:
+        if name not in given and "flagfile" not in given:
+            raise InputError(f"--{name} is missing: {flags.FLAGS[name].help}; see --help")
+    if config:
+        known = [key for key, _ in flat_items(read_configuration(config, root))]
+        groups = {key.rpartition(".")[0] for key in known}
+        for key in keys:
+            if key not in known and key not in groups and not key.startswith("sources."):
+                raise InputError(f"no such configuration key: {key!r}{did_you_mean(key, known)}; --help lists them all")
+
+
+def _rooted(word: str, root: Path) -> str:
+    flag, equals, name = word.partition("=")
+    path = name.partition(":")[0]
+    carried = flag in ("--config", "-config") and path and not Path(path).exists() and (root / path).is_file()
+    return f"{flag}{equals}{root / name}" if carried else word
+
+
+def load_file(path: str, usage: str, root: Path) -> ModuleType:
+    """The Python file at a path, seen from here or from `root`. Raises InputError where there is none."""
+    found = next((file for file in (Path(path), root / path) if file.is_file()), None)
+    if found is None:
+        raise InputError(f"no configuration {path}; write --config={usage}")
+    spec = importlib.util.spec_from_file_location("configuration", found)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_configuration(name: str, root: Path):
+    """The configuration of a name as configs/stageN.py:SIZE. Raises InputError where there is none."""
+    path, _, size = name.partition(":")
+    return load_file(path, "configs/stageN.py:SIZE", root).get_config(*([size] if size else []))
+
+
+def flat_items(config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(key, value) of everything in a configuration, keys as optimizer.rate."""
+    for key in config:
+        value = config.get(key)
+        if hasattr(value, "items"):
+            yield from flat_items(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def help_text(doc: str, own: Sequence[str], config, name: str) -> str:
+    lines = [doc.strip(), "", "flags:"]
+    for flag in ["config", *(one for one in own if one != "config")]:
+        told = flags.FLAGS[flag]
+        default = f" (default: {told.default})" if told.default not in (None, "", False) else ""
+        lines.append(f"  --{flag}: {told.help}{default}")
+    lines += ["", f"keys of {name} and their defaults (configs/common.py says what each means):"]
+    unset = []
+    for key, value in flat_items(config):
+        if key.startswith("model.") and value is None:
+            unset.append(key.removeprefix("model."))
+        else:
+            lines.append(f"  --config.{key}={value}")
+    lines.append("  --config.sources.NAME.path, .weight, .include, .exclude: several sources, by names of your own")
+    if unset:
+        lines += ["  --config.model.KEY, where not set as the start or the size has it: " + ", ".join(unset)]
+    return "\n".join(lines)
 
 
 def without_sources(words: Sequence[str]) -> tuple[list[str], list[tuple[str, str, str]]]:

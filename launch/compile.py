@@ -1,10 +1,10 @@
 """Compile a training or scoring step for a TPU slice, on a machine without TPUs, and report what it will cost.
 
-    python launch/compile.py --config=configs/stage3.py:7b --topology=v5p:2x2x4 --out=report.json [--num_slices=2]
+    iadgpt compile --config=configs/stage3.py:7b --topology=v5p:2x2x4 --out=report.json [--num_slices=2]
                              [--config.KEY=VALUE …]
-    python launch/compile.py --config=… --topology=… --score [--shots=4] [--queries=24] [--tokenizer=DIR] [--out=FILE]
-    python launch/compile.py --config=… --topology=… --shots=4 [--queries=6] [--tokenizer=DIR] [--out=FILE]
-    python launch/compile.py --table [--reports=DIR] [--docs=docs/tpu.md]
+    iadgpt compile --config=… --topology=… --score [--shots=4] [--queries=24] [--tokenizer=DIR] [--out=FILE]
+    iadgpt compile --config=… --topology=… --shots=4 [--queries=6] [--tokenizer=DIR] [--out=FILE]
+    iadgpt compile --table [--reports=DIR] [--docs=docs/tpu.md]
 
 The first form prints a table, writes it as JSON, and exits with status 1 when the step does not fit the chips' memory.
 The second does the same for scoring as launch/evaluate.py does it: so many queries on every device against cached
@@ -15,33 +15,18 @@ writes the page's tables; a case with a report in --reports is not compiled agai
 from configs/slices.py, unless given.
 """
 
+# ruff: noqa: E402 (a wrong flag or key ends before the imports that take seconds)
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from iadgpt_jax.ahead.topology import slice_devices, use_tpu_compiler
-
-use_tpu_compiler()  # before anything imports jax, hence:
-# ruff: noqa: E402
-
-import json
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from iadgpt_jax.ahead.report import advice, examine
-from iadgpt_jax.ahead.show import report_lines
-from iadgpt_jax.ahead.tiles import visited
-from iadgpt_jax.chips import find_chip
-from iadgpt_jax.command_line import parse
-from iadgpt_jax.errors import InputError, clear_errors
-from iadgpt_jax.flops import step_flops
-from iadgpt_jax.models.registry import preset
-from iadgpt_jax.sharding import ShardingRules, make_mesh
-from iadgpt_jax.train.build import abstract_rows, build_training
-from iadgpt_jax.train.model_options import with_options
-from launch.tpu_table import write_table
+from iadgpt_jax.ahead.topology import slice_devices, use_tpu_compiler
+from iadgpt_jax.command_line import QUIET, before_loading, parse
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "v5e:4x4, v5p:2x2x4, v6e:8x8, tpu7x:2x2x2, …")
@@ -64,6 +49,25 @@ _REPORTS = flags.DEFINE_string(
     "reports", "workdir/ahead", "folder where --table keeps its reports; cases with a report are not compiled again"
 )
 _DOCS = flags.DEFINE_string("docs", "docs/tpu.md", "the page whose tables --table writes")
+FLAGS = ("topology", "num_slices", "score", "out", "shots", "queries", "tokenizer", "table", "reports", "docs", "quiet")
+if __name__ == "__main__":
+    before_loading(__doc__, FLAGS, ROOT)
+use_tpu_compiler()  # before anything imports jax
+
+import json
+
+from iadgpt_jax import voice
+from iadgpt_jax.ahead.report import advice, examine
+from iadgpt_jax.ahead.show import report_lines
+from iadgpt_jax.ahead.tiles import visited
+from iadgpt_jax.chips import find_chip
+from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.flops import step_flops
+from iadgpt_jax.models.registry import preset
+from iadgpt_jax.sharding import ShardingRules, make_mesh
+from iadgpt_jax.train.build import abstract_rows, build_training
+from iadgpt_jax.train.model_options import with_options
+from launch.tpu_table import write_table
 
 
 def compile_step(config, topology: str, slices: int = 1) -> dict:
@@ -131,6 +135,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 @clear_errors()
 def main(argv) -> None:
     logging.set_verbosity(logging.ERROR)
+    voice.set_quiet(QUIET.value)
     if len(argv) > 1:
         raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --flag=VALUE")
     if _TABLE.value:

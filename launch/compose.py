@@ -1,7 +1,7 @@
 """Say what a stage is made of, before anyone pays for it: counts of every task and source, and rows to look at.
 
-    python launch/compose.py --config=configs/stage3.py:7b --config.source=DIR --tokenizer=DIR --out=DIR
-    python launch/compose.py --config=configs/stage2.py:tiny --out=DIR
+    iadgpt compose --config=configs/stage3.py:7b --config.source=DIR --tokenizer=DIR --out=DIR
+    iadgpt compose --config=configs/stage2.py:tiny --out=DIR
 
 With --report=FILE, what launch/compile.py --out wrote about the same step, it says how many threads feed the slice.
 
@@ -9,20 +9,33 @@ It needs no weights. The tokenizer and the detection prompt are those of config.
 --tokenizer names a folder with the tokenizer.json of Qwen2.5-VL. Writes composition.json and composition.html.
 """
 
+# ruff: noqa: E402 (a wrong flag or key ends before the imports that take seconds)
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here runs on a device, so none is taken
-
-import json
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from iadgpt_jax.command_line import QUIET, before_loading, parse
+
+if __name__ == "__main__":
+    # Not defined on import: launch/train.py has a --config, too, and absl knows one flag of a name.
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
+    _OUT = flags.DEFINE_string("out", None, "folder for composition.json and composition.html")
+    _TOKENIZER = flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.json of Qwen2.5-VL")
+    _EXAMPLES = flags.DEFINE_integer("examples", 4, "rows to show", lower_bound=1)
+    _REPORT = flags.DEFINE_string("report", "", "what iadgpt compile --out wrote about the same step")
+    before_loading(__doc__, ("out", "tokenizer", "examples", "report", "quiet"), ROOT, required=("config", "out"))
+
+import json
+
+from iadgpt_jax import voice
 from iadgpt_jax.checkpoint.load import open_checkpoint
-from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.composition import compose, composition_lines, fed
 from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
@@ -74,9 +87,10 @@ def run(config, out: str, tokenizer: str, examples: int, report: str = "") -> di
     except OSError as error:
         raise InputError(f"--out={out} cannot be a folder ({error.strerror}): choose another path") from error
     sources = open_sources(config)
-    for note in (note for one in sources for note in notes_of(one.source)):
-        print(note, file=sys.stderr)
+    notes = [note for one in sources for note in notes_of(one.source)]
     sources = without_evaluation_data(sources, config.leakage, warn)
+    for note in notes:
+        voice.say(note)
     batches = open_batches(config, sources, encoder)
     found = compose(config, batches)
     if compiled is not None:
@@ -84,7 +98,7 @@ def run(config, out: str, tokenizer: str, examples: int, report: str = "") -> di
     print("\n".join(composition_lines(found)))
     (Path(out) / "composition.json").write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     write_page(Path(out) / "composition.html", found, batches, examples)
-    print(f"{Path(out) / 'composition.html'} shows rows: images, masks, prompts, and what is learned", file=sys.stderr)
+    voice.say(f"{Path(out) / 'composition.html'} shows rows: images, masks, prompts, and what is learned")
     return found
 
 
@@ -108,17 +122,12 @@ def parse_flags(argv: list[str]) -> list[str]:
 @clear_errors()
 def main(argv) -> None:
     logging.set_verbosity(logging.ERROR)
+    voice.set_quiet(QUIET.value)
     if len(argv) > 1:
         raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --flag=VALUE")
     run(_CONFIG.value, _OUT.value, _TOKENIZER.value, _EXAMPLES.value, _REPORT.value)
 
 
 if __name__ == "__main__":
-    # Not defined on import: launch/train.py has a --config, too, and absl knows one flag of a name.
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
-    _OUT = flags.DEFINE_string("out", None, "folder for composition.json and composition.html")
-    _TOKENIZER = flags.DEFINE_string("tokenizer", "", "folder with the tokenizer.json of Qwen2.5-VL")
-    _EXAMPLES = flags.DEFINE_integer("examples", 4, "rows to show", lower_bound=1)
-    _REPORT = flags.DEFINE_string("report", "", "what launch/compile.py --out wrote about the same step")
     flags.mark_flags_as_required(["config", "out"])
     app.run(main, flags_parser=parse_flags)

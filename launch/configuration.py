@@ -5,7 +5,6 @@ check what they are about to start.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import ModuleType
 
 import ml_collections
 
+from iadgpt_jax import command_line
 from iadgpt_jax.command_line import set_source, without_sources
 from iadgpt_jax.errors import InputError
 
@@ -39,13 +39,9 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
 
 
 def load_file(path: str, usage: str) -> ModuleType:
-    """The Python file at a path, seen from the project's folder. Raises InputError where there is none."""
-    if not (ROOT / path).is_file():
-        raise InputError(f"no configuration {path}; write --config={usage}")
-    spec = importlib.util.spec_from_file_location("configuration", ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The Python file at a path, seen from here or from the folder of the commands. Raises InputError where there is
+    none."""
+    return command_line.load_file(path, usage, ROOT)
 
 
 def set_value(settings, key: str, text: str) -> None:
@@ -54,9 +50,9 @@ def set_value(settings, key: str, text: str) -> None:
     for group in groups:
         settings = settings.get(group)
         if settings is None or not hasattr(settings, "keys"):
-            raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
+            raise InputError(f"no such configuration key: {key} (iadgpt train --help lists them all)")
     if last not in settings:
-        raise InputError(f"no such configuration key: {key} (configs/common.py has them all)")
+        raise InputError(f"no such configuration key: {key} (iadgpt train --help lists them all)")
     kind = settings.get_type(last)
     if hasattr(settings[last], "keys"):
         raise InputError(f"config.{key} is a group of values: write --config.{key}.KEY=VALUE")

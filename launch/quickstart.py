@@ -1,6 +1,6 @@
 """All of IADGPT in small: three stages of training, evaluation with controls, an export, and a report.
 
-    python launch/quickstart.py --workdir=workdir/quickstart --seed=0
+    iadgpt quickstart --workdir=workdir/quickstart --seed=0
 
 Its products are procedural, so it needs no data and no weights. After a stop the same command goes on where it was.
 """
@@ -24,6 +24,7 @@ from iadgpt_jax.checkpoint.lock import locked
 from iadgpt_jax.data.sources import open_source
 from iadgpt_jax.data.sources.sample import Source
 from iadgpt_jax.errors import InputError, Parser, clear_errors
+from iadgpt_jax.voice import say
 from iadgpt_jax.whole_file import write_json
 
 STAGES = ("stage1", "stage2", "stage3", "stage3_finish")
@@ -33,13 +34,15 @@ ANSWERS_PER_CATEGORY = 6
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", default="workdir/quickstart", help="results go here (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of products, weights and draws (default %(default)s)")
-    parser.add_argument(
-        "--steps_scale", type=float, default=1.0, help="multiplies every stage's steps, for a quick look"
-    )
-    return parser.parse_args(arguments)
+    return parser().parse_args(arguments)
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--workdir", default="workdir/quickstart", help="results go here (default %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="of products, weights and draws (default %(default)s)")
+    made.add_argument("--steps_scale", type=float, default=1.0, help="multiplies every stage's steps, for a quick look")
+    return made
 
 
 @clear_errors()
@@ -156,10 +159,6 @@ def own(workdir: Path, configs: dict[str, ml_collections.ConfigDict]) -> None:
         found.append(f"{name} at step {steps[-1]} of {config.steps}")
     if found:
         say(f"{workdir} holds a run of seed {config.seed}: {', '.join(found)}; going on")
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def curves(stage: Path) -> dict[str, list[float]]:

@@ -1,8 +1,8 @@
 """Run a sweep: named settings × seeds, trained and evaluated, and their table beside the paper's.
 
-    python launch/sweep.py --config=configs/sweeps/components.py[:SIZE] --workdir=DIR [--seeds=3] [--only=NAME,…]
+    iadgpt sweep --config=configs/sweeps/components.py[:SIZE] --workdir=DIR [--seeds=3] [--only=NAME,…]
         [--steps_scale=1.0] [--parallel=1] [--dry_run | --table] [-- --config.KEY=VALUE … --evaluate.FLAG=VALUE …]
-    python launch/sweep.py --config=configs/sweeps/components.py --plan=7b@v5p:2x2x4 [--price=4.2]
+    iadgpt sweep --config=configs/sweeps/components.py --plan=7b@v5p:2x2x4 [--price=4.2]
 
 Trials share what they have in common: a stage is trained once into DIR/stages/, known by the content of its whole
 configuration and by what it starts from, also by several sweeps with the same DIR. A sweep that was stopped or killed
@@ -35,6 +35,7 @@ from iadgpt_jax.sweep.spec import Sweep
 from iadgpt_jax.sweep.table import render_csv, render_latex, render_text
 from iadgpt_jax.sweep.times import Times, spoken
 from iadgpt_jax.sweep.watch import Watch
+from iadgpt_jax.voice import say
 from iadgpt_jax.whole_file import write_whole
 from launch.configuration import ROOT, load_file, read_config
 
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from configs.sweeps.common import SECONDS
 
     times = Times(workdir, SECONDS if not size or size == "tiny" else {})
-    print("\n".join(plan_lines(plan, times, args.parallel, listed=args.dry_run)), file=sys.stderr)
+    for line in plan_lines(plan, times, args.parallel, listed=args.dry_run):
+        say(line)
     if args.dry_run:
         return 0
     out = make_folder(workdir / sweep.name)
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     outcome = runner.run()
     if outcome.stopped is not None:
-        print("stopped; the same command goes on from there", file=sys.stderr)
+        say("stopped; the same command goes on from there")
         return 128 + outcome.stopped
 
     # ---- The table of what there is ----
@@ -242,12 +244,12 @@ def add_flags(parser: argparse._ActionsContainer) -> None:
         parser.add_argument(f"--{name}", type=type(default), default=default, metavar=metavar, help=text)
 
 
-def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
     add("--config", required=True, metavar="configs/sweeps/NAME.py[:SIZE]")
     add("--workdir", default="", metavar="DIR", help="stages, evaluations and tables; sweeps may share one")
-    add_flags(parser)
+    add_flags(made)
     add(
         "--parallel", type=int, default=1, metavar="N", help="jobs at once, each on its share of the cores (default: 1)"
     )
@@ -256,8 +258,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--plan", default="", metavar="SIZE@SLICE", help="time and cost on a TPU slice, from compile reports")
     add("--reports", default="workdir/ahead", metavar="DIR", help="with --plan: compile reports (default: %(default)s)")
     add("--price", type=float, default=None, help="with --plan: of a chip-hour")
+    return made
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     split = list(arguments).index("--") if "--" in arguments else len(arguments)
-    args = parser.parse_args(arguments[:split])
+    args = parser().parse_args(arguments[:split])
     if args.parallel < 1:
         raise InputError(f"--parallel={args.parallel}: at least one job runs at a time")
     if not args.workdir and not args.plan:

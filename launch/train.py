@@ -1,17 +1,29 @@
 """Train one stage: configuration, mesh, data, model, loop.
 
-    python launch/train.py --config=configs/stage2.py:tiny --workdir=DIR [--config.KEY=VALUE …]
+    iadgpt train --config=configs/stage2.py:tiny --workdir=DIR [--config.KEY=VALUE …]
 
 If the workdir holds a checkpoint, training goes on from it. Ctrl-C and SIGTERM save before they stop. On a cluster
 every host runs this same command, with a workdir that all of them share (docs/clusters.md); launch/local.py starts
 several processes on one machine.
 """
 
+# ruff: noqa: E402 (a wrong flag or key ends before the imports that take seconds)
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from iadgpt_jax.command_line import QUIET, before_loading, parse
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints and logs; a checkpoint there is continued")
+if __name__ == "__main__":
+    before_loading(__doc__, ("workdir", "quiet"), ROOT, required=("config", "workdir"))
 
 import contextlib
 import json
@@ -20,9 +32,8 @@ from collections.abc import Iterator
 
 import jax
 import ml_collections
-from absl import app, flags, logging
-from ml_collections import config_flags
 
+from iadgpt_jax import voice
 from iadgpt_jax.bucket_files import check_writable
 from iadgpt_jax.buckets import is_bucket
 from iadgpt_jax.checkpoint.files import finished_steps
@@ -30,7 +41,6 @@ from iadgpt_jax.checkpoint.load import load_model
 from iadgpt_jax.checkpoint.lock import Lock
 from iadgpt_jax.checkpoint.whole import set_damaged_aside
 from iadgpt_jax.checkpoint.workdir import Checkpoints, read_model_files, write_model_files
-from iadgpt_jax.command_line import parse
 from iadgpt_jax.data.ancestry import INFO_KEY, training_entry, with_entries
 from iadgpt_jax.data.detection_prompt import named_prompt, prompt_of
 from iadgpt_jax.data.encode import Encoder
@@ -53,7 +63,7 @@ from iadgpt_jax.errors import InputError, clear_errors
 from iadgpt_jax.models.registry import model_of, preset
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share
 from iadgpt_jax.train.bounds import BUCKETS, check_configuration
-from iadgpt_jax.train.build import build_training
+from iadgpt_jax.train.build import Training, build_training
 from iadgpt_jax.train.changes import changes, check_changes, check_data, flat, shown
 from iadgpt_jax.train.guard import Guard
 from iadgpt_jax.train.log import TrainLog, describe
@@ -93,8 +103,7 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
         if not config.resume_anyway:
             check_changes(workdir, newest[0], stored.get("config", {}), json_config(config))
     sources = [only(source, config)] if source else open_sources(config)
-    for note in (note for one in sources for note in notes_of(one.source)):
-        say(note)
+    notes = [note for one in sources for note in notes_of(one.source)]
     hashing = hashed_aloud if is_main_process() else unwatched
     sources = without_evaluation_data(sources, config.leakage, warn, hashing)
     mesh = make_mesh(**config.mesh)
@@ -123,6 +132,8 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
         raise InputError(f"{config.instances} instances do not divide by {shares} processes: set config.instances")
     encoder = Encoder(model_config, tokenizer, prompt)
     batches = open_batches(config, sources, encoder, process=share, processes=shares, say=warn)
+    for line in [*notes, *opening(config, sources, training, mesh)]:
+        say(line)
     if batches.sample:
         say(f"rows as sampled: {describe(batches.sample)}")
     if batches.instances < config.instances:
@@ -169,6 +180,8 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
     guard = Guard(workdir, first, config.max_skipped, batches.records, say, is_main_process())
     stop = StopSignals()
     watchdog = Watchdog(config.watchdog_minutes, workdir, jax.process_index(), jax.process_count())
+    if first >= config.steps:
+        say(f"{workdir} is finished: it has all {config.steps} steps; a larger --config.steps trains on")
     stream = batches.iterate(first, config.steps, threads=config.loader_threads, processes=config.loader_processes)
     try:
         watchdog.start(first)
@@ -181,8 +194,12 @@ def run(config: ml_collections.ConfigDict, workdir: str, lock: Lock, source) -> 
                 waited = time.monotonic() - before
                 watchdog.doing("compiling" if step == first else "waiting for devices, and for other processes")
                 if step == first:
+                    say("compiling the step")
+                    before = time.monotonic()
                     step_function = compiled_together(step_function, state, rows)
                 state, metrics = step_function(state, rows)
+                if step == first:  # alone, a process compiles at its first call
+                    say(f"compiled in {time.monotonic() - before:.0f} s")
             profile.after(step + 1, metrics)
             guard.step(step + 1, metrics)
             watchdog.done(step + 1)
@@ -237,17 +254,48 @@ def make_workdir(workdir: str) -> None:
         raise InputError(f"--workdir={workdir} cannot be a folder ({error.strerror}): choose another path") from error
 
 
+def opening(config, sources, training: Training, mesh) -> list[str]:
+    """What a run is about to do: its data, its model, its steps and its devices."""
+    records = [
+        record for one in sources for record in one.source.records
+        if not one.categories or record.category in one.categories
+    ]  # fmt: skip
+    categories = len({record.category for record in records})
+    names = ", ".join(one.source.name for one in sources)
+    parts = training.state.trained, training.state.frozen
+    trained, frozen = (sum(leaf.size for leaf in jax.tree.leaves(part)) for part in parts)
+    held = f", {frozen:,} of them frozen" if frozen else ""
+    devices = f"{mesh.size} × {mesh.devices.flat[0].device_kind}"
+    return [
+        f"stage {config.stage}: {len(records):,} images of {categories:,} categories from {names}",
+        f"{config.size} model of {trained + frozen:,} parameters{held}; {config.steps:,} steps of {config.rows} rows "
+        f"on {devices}",
+    ]
+
+
+def closing(config, workdir: str) -> list[str]:
+    """Where a finished run is saved, and what to do with it."""
+    follows = {1: "configs/stage2.py", 2: "configs/stage3.py"}.get(config.stage)
+    lines = [f"step {config.steps} is saved in {workdir}; beside it: metrics.jsonl, and what TensorBoard reads"]
+    if follows:
+        lines.append(f"next: iadgpt train --config={follows}:{config.size} --workdir=DIR --config.init_from={workdir}")
+    else:
+        lines.append(f"next: iadgpt predict --checkpoint={workdir} --reference=GOOD_FOLDER --query=PARTS_FOLDER")
+    return lines
+
+
 def json_config(config: ml_collections.ConfigDict) -> dict:
     return json.loads(config.to_json_best_effort())
 
 
 def say(line: str) -> None:
     if is_main_process():
-        print(line, file=sys.stderr)
+        voice.say(line)
 
 
 def warn(line: str) -> None:
-    say(f"warning: {line}")
+    if is_main_process():
+        voice.warn(line)
 
 
 def quiet() -> None:
@@ -256,10 +304,6 @@ def quiet() -> None:
     # TensorFlow only writes logs here; with oneDNN it would print a notice.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.set_verbosity(logging.FATAL)  # what Orbax logs as an error it raises as well
-
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/stageN.py:SIZE", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "folder for checkpoints and logs; a checkpoint there is continued")
 
 
 @clear_errors()
@@ -274,8 +318,11 @@ def main(argv) -> None:
     quiet()
     if len(argv) > 1:
         raise InputError(f"unknown arguments {' '.join(argv[1:])}: write --config.KEY=VALUE")
+    voice.set_quiet(QUIET.value)
     with joined():
         train(_CONFIG.value, _WORKDIR.value)
+        for line in closing(_CONFIG.value, _WORKDIR.value):
+            say(line)
 
 
 if __name__ == "__main__":

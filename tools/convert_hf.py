@@ -1,10 +1,10 @@
 """Convert weights: a Hugging Face directory of Qwen2.5-VL to a checkpoint, and a checkpoint to such a directory.
 
-    python tools/convert_hf.py import --hf=DIR --out=DIR
-    python tools/convert_hf.py export --checkpoint=DIR --out=DIR [--stock] [--dtype=bfloat16]
-    python tools/convert_hf.py verify --checkpoint=DIR --hf=DIR [--image=PNG …] [--dataset=NAME] [--out=report.json]
-    python tools/convert_hf.py roundtrip --hf=DIR --work=DIR
-    python tools/convert_hf.py place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
+    iadgpt convert import --hf=DIR --out=DIR
+    iadgpt convert export --checkpoint=DIR --out=DIR [--stock] [--dtype=bfloat16]
+    iadgpt convert verify --checkpoint=DIR --hf=DIR [--image=PNG …] [--dataset=NAME] [--out=report.json]
+    iadgpt convert roundtrip --hf=DIR --work=DIR
+    iadgpt convert place --hf=DIR [--fake_devices=8] [--data=1 --fsdp=-1 --tensor=1]
 
 import: --hf is a directory, or hf://OWNER/NAME[@REVISION] to download from the hub; --out becomes a checkpoint that
 training starts from (--config.init_from=DIR). export: takes a workdir, one of its steps, or a Hugging Face directory
@@ -214,8 +214,12 @@ def refuse_existing(out: Path) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
-    commands = parser.add_subparsers(required=True, metavar="import|export|verify|roundtrip|place")
+    return parser().parse_args(arguments)
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
+    commands = made.add_subparsers(required=True, metavar="import|export|verify|roundtrip|place")
     dtype = dict(choices=sorted(EXPORT_DTYPES), help="dtype to store the weights in (default: as they are)")
 
     one = commands.add_parser("import", help="Hugging Face directory -> checkpoint")
@@ -264,7 +268,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--seed", type=int, default=0, help="of procedural products and draws (default: %(default)s)")
     one.add_argument("--out", type=Path, metavar="FILE", help="write the report as JSON, too")
     one.set_defaults(command=verify_command)
-    return parser.parse_args(arguments)
+    return made
 
 
 if __name__ == "__main__":

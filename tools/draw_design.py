@@ -49,6 +49,7 @@ ROAD = (
 # What a layer holds, by its first name in the layer contract of pyproject.toml, and its colour.
 HOLDS = {
     "launch": ("one flat script for each command  ·  offline jobs", GREY),
+    "__main__": ("the door to launch/ and tools/: iadgpt VERB", GREY),
     "serve": ("HTTP: products, inspections in batches, chats", GREY),
     "evaluate": ("protocol, metrics, report, parity  ·  making described photographs  ·  ablations", AMBER),
     "infer": ("score, generate, Inspector  ·  losses, optimizer, step", ROSE),
@@ -62,7 +63,7 @@ HOLDS = {
     "journal": ("files that are appended to, libraries not everybody has", GREY),
     "bucket_files": ("files in gs://", GREY),
     "errors": ("used by all", GREY),
-    "buckets": ("which paths are no folders", GREY),
+    "buckets": ("which paths are no folders  ·  what commands say beside results", GREY),
 }
 
 

@@ -161,6 +161,9 @@ def test_a_finished_run_started_again_changes_nothing_and_needs_no_start_weights
     gone.mkdir()
     said = finish(begin(undisturbed, gone, "--config.resume_anyway=True"))  # for it is another start
     assert f"going on from step {STEPS}" in said and "init_from" in said
+    assert f"{undisturbed} is finished: it has all {STEPS} steps" in said
+    assert "images of 12 categories" in said and "parameters" in said  # what it opens with
+    assert f"step {STEPS} is saved in {undisturbed}" in said and "next: iadgpt " in said  # and ends with
     jax.tree.map(np.testing.assert_array_equal, saved(undisturbed, STEPS), before)
     assert logged(undisturbed) == lines
 

@@ -1,0 +1,1 @@
+"""Configurations: one file per stage of training. common.py has every key."""

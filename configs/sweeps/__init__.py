@@ -1,0 +1,1 @@
+"""Sweeps: one file per table of ablations."""

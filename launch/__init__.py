@@ -1,0 +1,1 @@
+"""Commands: one file per verb of `iadgpt` (verbs.py), and launchers for clusters."""

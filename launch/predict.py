@@ -1,20 +1,27 @@
-"""Inspect photographs of a product against good examples of it: verdict, reasons, and a map of where to look.
+"""Inspect photographs of parts against good examples: verdict, reasons, and a map of where to look.
 
-    python launch/predict.py --checkpoint=DIR --reference=A.png [--reference=B.png …] --query=Q.png [--query=…]
+    iadgpt predict --checkpoint=DIR --reference=GOOD --query=PARTS [--good_share=0.95 | --threshold=SCORE] [--out=DIR]
+    iadgpt predict --checkpoint=DIR --product=PRODUCT --query=PARTS
 
-Writes OUT/<query>_overlay.png (the map over the photograph) and OUT/<query>_map.png (16 bits, with its scale noted
-inside). Nothing is trained and no threshold is set: the score is the probability that the product is defective, the
-margin its log-odds, which still tells sure verdicts apart.
+GOOD and PARTS are files, folders, or patterns such as 'parts/*.jpg'; each flag may be given again. The first --shots
+photographs of GOOD are the references. Those behind them, and those of --good, choose the threshold: the score that
+--good_share of good parts stay below. Without any the likelier answer decides.
+
+Writes as it goes, of each part: OUT/<part>_overlay.png (the map over the photograph, with verdict, score and scale),
+OUT/<part>_map.png (16 bits, its scale noted inside), and a line of OUT/results.jsonl. At the end OUT/results.csv and
+OUT/index.html, a page of all parts. Exit status 1: some photographs could not be read; the others were inspected.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 if __name__ == "__main__":  # found from a clone that is not installed, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,15 +31,34 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from iadgpt_jax.alone import alone_in
+from iadgpt_jax.checkpoint.default import NOTICE, default_checkpoint
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
 from iadgpt_jax.data.images import read_image
+from iadgpt_jax.data.named_photographs import check_singly_named, file_stems, named_photographs
 from iadgpt_jax.errors import InputError, Parser, clear_errors, printable
-from iadgpt_jax.evaluate.heatmap import overlay, save_map_png16
+from iadgpt_jax.evaluate.heatmap import save_map_png16
+from iadgpt_jax.evaluate.verdict_picture import verdict_picture
+from iadgpt_jax.infer.image_input import as_photograph
 from iadgpt_jax.infer.inspection import Inspection
-from iadgpt_jax.progress import progress
+from iadgpt_jax.infer.prefetch import prefetch
+from iadgpt_jax.infer.threshold import SHARE, Threshold, check_share
+from iadgpt_jax.progress import Meter, progress
+from iadgpt_jax.voice import say, warn
+from iadgpt_jax.whole_file import whole_file
 
-CALM = 2.0  # the hottest colour is at least this many times as far from cold as the good examples' own maps reach
+SHOTS = 4
+BRIEFLY = 8  # more parts than these get one line each
+
+
+class Standard(NamedTuple):
+    """What parts are compared with. references: uint8[H, W, 3] each, possibly none. calm: (middle, highest) value of
+    the maps of good parts, or None where there is no good part."""
+
+    references: tuple[np.ndarray, ...]
+    threshold: Threshold
+    calm: tuple[float, float] | None
 
 
 @clear_errors()
@@ -41,122 +67,296 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parse(arguments)
 
     # ---- Check the arguments before JAX is loaded ----
+    if flags.checkpoint is None:
+        flags.checkpoint = default_checkpoint()
+        say(NOTICE)
     kind_of(flags.checkpoint)
     prompt = named_prompt(flags.prompt) if flags.prompt else None
-    queries = [read_image(path) for path in flags.query]
-    references = [read_image(path) for path in flags.reference]
-    try:
-        flags.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {flags.out}: {error.strerror}; choose another --out") from error
+    check_together(flags)
+    queries = named_photographs(flags.query, "--query")
+    check_singly_named(queries)
+    good = [one.path for one in named_photographs(flags.reference, "--reference")]
+    shown, further = good[: flags.shots], good[flags.shots :]
+    further += [one.path for one in named_photographs(flags.good, "--good")]
+    references = tuple(read_image(path) for path in shown)
+    measured = bool(further) or flags.good_share is not None
+    if measured and len(references) + len(further) < 2:
+        raise InputError("one good part cannot set a threshold: name more with --reference or --good, or leave out "
+                         "--good_share")  # fmt: skip
+    if flags.save_product and not (measured or flags.product):
+        raise InputError("--save_product keeps a measured threshold: name more good parts, or give --good_share")
+    with alone_in(flags.out, f"writing to {flags.out}", "choose another --out"):
+        try:
+            run(flags, prompt, [one.path for one in queries], references, further if measured else None)
+        except BrokenPipeError:  # nobody reads what is printed
+            raise
+        except OSError as error:
+            raise InputError(f"cannot write to {flags.out}: {error.strerror or error}; make room there, or choose "
+                             "another --out") from error  # fmt: skip
 
-    # ---- Inspect: the queries, and the good examples themselves, whose maps show what is normal ----
-    print(f"loading {flags.checkpoint}", file=sys.stderr)
+
+def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...], further: list[Path] | None) -> None:
+    """Load the model, and inspect the photographs. further: good parts that choose the threshold with the references;
+    None: they do not."""
+    # ---- The model, and what good parts look like to it ----
+    from iadgpt_jax.infer.product_file import export_product, open_product, save_product
+
+    product = open_product(flags.product) if flags.product else None
+    say(f"loading {flags.checkpoint}")
+    from iadgpt_jax.checkpoint.load import open_checkpoint
     from iadgpt_jax.infer.inspector import Inspector
+    from iadgpt_jax.infer.product import checkpoint_name
 
-    inspector = Inspector.load(flags.checkpoint, ratio=flags.ratio, side=flags.side, prompt=prompt)
-    pictures = [*queries, *references]
-    inspections = inspector.inspections(pictures, references)
-    results = list(progress(inspections, len(pictures), "inspecting", "images"))
-
-    # ---- Write and print ----
-    results, calm = results[: len(queries)], results[len(queries) :]
-    low, high = scale([r.map for r in results], [r.map for r in calm])
-    extent = min(float(r.map.min()) for r in results), max(float(r.map.max()) for r in results)
-    extent = extent[0], max(extent[1], float(np.nextafter(np.float32(extent[0]), np.float32(np.inf))))
-    records = []
-    for path, picture, result, stem in zip(flags.query, queries, results, stems(flags.query), strict=True):
-        map_path, overlay_path = flags.out / f"{stem}_map.png", flags.out / f"{stem}_overlay.png"
-        save_map_png16(map_path, result.pixel_map, *extent)
-        Image.fromarray(overlay(picture, result.map, low, high)).save(overlay_path)
-        records.append(
-            {
-                "query": str(path),
-                "score": result.score,
-                "margin": result.margin,
-                "defective": result.defective,
-                "answer": result.answer,
-                "explanation": result.explanation,
-                "map": str(map_path),
-                "overlay": str(overlay_path),
-            }
-        )
-        if not flags.json:
-            print(printable(readable(path, inspector.prompt.question, result, map_path, overlay_path)))
-    if flags.json:
-        print(json.dumps(records if len(records) > 1 else records[0], indent=2, ensure_ascii=False))
-
-
-def scale(maps: Sequence[np.ndarray], calm: Sequence[np.ndarray]) -> tuple[float, float]:
-    """(cold, hottest) of the overlays, shared by all pictures. calm: maps of the good examples: their middle is cold,
-    and neither they nor a query as calm as they are may look hot. A scale of each picture's own would make every good
-    product glow somewhere."""
-    low = float(np.median(np.concatenate([m.ravel() for m in calm or maps])))
-    high = max(float(m.max()) for m in maps)
-    if calm:
-        high = max(high, low + CALM * (max(float(m.max()) for m in calm) - low))
-    return low, high
-
-
-def stems(paths: Sequence[Path]) -> list[str]:
-    """A file stem for each query; those that occur twice are numbered."""
-    taken: set[str] = set()
-    out = []
-    for path in paths:
-        stem, number = path.stem, 1
-        while stem in taken:
-            number += 1
-            stem = f"{path.stem}_{number}"
-        taken.add(stem)
-        out.append(stem)
-    return out
-
-
-def readable(path: Path, question: str, result: Inspection, map_path: Path, overlay_path: Path) -> str:
-    verdict = "defective" if result.defective else "normal"
-    return (
-        f"{path}: {verdict}, score {result.score:.3f} (margin {result.margin:+.2f})\n"
-        f"  {question}\n"
-        f'                  "{result.answer}"\n'
-        f'  what is wrong?  "{result.explanation}"\n'
-        f"  where           {overlay_path}, {map_path}"
+    of_product = {"ratio": product.ratio, "side": product.side} if product else {}
+    inspector = Inspector.load(
+        flags.checkpoint, prompt=prompt, **({"ratio": flags.ratio, "side": flags.side} | of_product)
     )
+    name = checkpoint_name(open_checkpoint(flags.checkpoint)) if product or further is not None else ""
+    if product:
+        product.check_made_with(name)
+    elif further is not None:
+        product = measure(inspector, name, flags, references, further)
+    standard = standard_of(inspector, product, references)
+    if flags.threshold is not None:
+        standard = standard._replace(threshold=fixed(flags.threshold))
+    if flags.save_product and product:
+        (export_product if flags.save_product.suffix == ".zip" else save_product)(product, flags.save_product)
+        say(f"product saved as {flags.save_product}")
+    for line in remarks(flags, standard):
+        warn(line)
+    say(f"{count(len(standard.references), 'reference')}; defective: {told(standard.threshold, flags)}")
+
+    # ---- Inspect, write and print, a part at a time ----
+    records = []
+    with (flags.out / "results.jsonl").open("w", encoding="utf-8") as journal:
+        parts = inspected(inspector, paths, standard, flags)
+        for record in progress(parts, len(paths), "inspecting", "parts"):
+            records.append(record)
+            line = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode()
+            print(line, file=journal, flush=True)
+            told_so = readable(record, inspector.prompt.question, len(paths) > BRIEFLY)
+            print(line if flags.json else printable(told_so), flush=True)
+    finish(flags, records, standard)
+
+
+def check_together(flags: argparse.Namespace) -> None:
+    """Raise InputError for values that cannot be, or not beside each other."""
+    if flags.shots < 1:
+        raise InputError(f"--shots={flags.shots}: choose 1 or more; without --reference there are none")
+    if flags.good_share is not None:
+        check_share(flags.good_share)
+    if flags.threshold is not None and not 0 < flags.threshold < 1:
+        raise InputError(f"--threshold={flags.threshold}: choose a score above 0 and below 1")
+    if flags.threshold is not None and flags.good_share is not None:
+        raise InputError("--threshold and --good_share both set the threshold: leave one out")
+    if flags.product:
+        if flags.reference or flags.good or flags.good_share is not None or flags.ratio != 1 or flags.side:
+            raise InputError(
+                "--product brings references, threshold, ratio and side: leave out --reference, --good, --good_share, "
+                "--ratio and --side"
+            )
+
+
+def measure(inspector, checkpoint: str, flags, references, further):
+    """The product of these good parts, with a line of progress."""
+    from iadgpt_jax.infer.product import make_in_steps
+
+    meter = Meter("measuring good parts", "inspections")
+    name = flags.save_product.stem if flags.save_product else "parts"
+    making = make_in_steps(name, references, inspector, checkpoint, further, flags.good_share or SHARE)
+    while True:
+        try:
+            meter(*next(making))
+        except StopIteration as made:
+            return made.value
+
+
+def standard_of(inspector, product, references: tuple[np.ndarray, ...]) -> Standard:
+    """What parts are compared with: a product's, or the references alone, whose own maps show what is normal."""
+    if product:
+        return Standard(product.references, product.threshold, product.calm)
+    if not references:
+        return Standard((), Threshold(), None)
+    maps = [one.map for one in inspector.inspections(references, references, explain=False)]
+    values = np.concatenate([map_.ravel() for map_ in maps])
+    return Standard(references, Threshold(), (float(np.median(values)), float(values.max())))
+
+
+def fixed(score: float) -> Threshold:
+    return Threshold(math.log(score) - math.log1p(-score))
+
+
+def told(threshold: Threshold, flags) -> str:
+    """The threshold in words."""
+    return f"score above {flags.threshold}, as asked for" if flags.threshold is not None else str(threshold)
+
+
+def remarks(flags, standard: Standard) -> Iterator[str]:
+    """What will not do what it seems to."""
+    if not standard.references:
+        yield "no references: hardly a defect is found without them; give good parts with --reference"
+    elif flags.ratio != 1 and len(standard.references) == 1:
+        yield f"--ratio={flags.ratio:g} has no effect with one reference: the first one keeps all its tokens"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def inspected(inspector, paths: Sequence[Path], standard: Standard, flags) -> Iterator[dict]:
+    """The record of each part, once its pictures are written. So many photographs as are inspected at once are in
+    memory, and as many more that are being read."""
+    from iadgpt_jax.infer.inspector import QUERIES_AT_ONCE
+
+    def read(start: int) -> list[np.ndarray | InputError]:
+        return [photograph(path, inspector.unit) for path in paths[start : start + QUERIES_AT_ONCE]]
+
+    named = zip(paths, file_stems(paths), strict=True)
+    for pictures in prefetch(read, range(0, len(paths), QUERIES_AT_ONCE), ahead=1):
+        usable = [picture for picture in pictures if not isinstance(picture, InputError)]
+        found = inspector.inspections(usable, standard.references, explain=not flags.no_explanation) if usable else ()
+        results = iter(found)
+        for picture in pictures:
+            path, stem = next(named)
+            if isinstance(picture, InputError):
+                warn(printable(str(picture)))
+                yield {"query": str(path), "error": str(picture)}
+            else:
+                yield record_of(path, flags.out / stem, picture, next(results), standard)
+
+
+def photograph(path: Path, least: int) -> np.ndarray | InputError:
+    """The photograph, or why there is none: one damaged file does not end a batch."""
+    try:
+        return as_photograph(path, least)
+    except InputError as error:
+        return error
+
+
+def record_of(path: Path, stem: Path, picture: np.ndarray, result: Inspection, standard: Standard) -> dict:
+    """What is written about a part, once its map and its overlay are."""
+    defective = standard.threshold.rejects(result.margin)
+    map_path, overlay_path = (stem.with_name(f"{stem.name}_{kind}.png") for kind in ("map", "overlay"))
+    draw(picture, result, defective, standard, map_path, overlay_path)
+    return {
+        "query": str(path),
+        "defective": defective,
+        "score": result.score,
+        "margin": result.margin,
+        "threshold": standard.threshold.score,
+        "answer": result.answer,
+        "explanation": result.explanation,
+        "map": str(map_path),
+        "overlay": str(overlay_path),
+    }
+
+
+def draw(
+    picture: np.ndarray, result: Inspection, defective: bool, standard: Standard, map_path: Path, overlay_path: Path
+) -> None:
+    """Write both pictures of a part."""
+    from iadgpt_jax.infer.product import map_scale
+
+    own = float(np.median(result.map)), float(result.map.max())
+    low, high = map_scale(standard.calm, [result.map]) if standard.calm else own
+    drawn = verdict_picture(
+        picture, result.map, low, high, defective=defective, score=result.score, limit=standard.threshold.score,
+        calm=standard.calm[1] if standard.calm else None,
+    )  # fmt: skip
+    with whole_file(overlay_path) as stream:
+        Image.fromarray(drawn).save(stream, "PNG")
+    ends = float(result.map.min()), float(result.map.max())
+    save_map_png16(map_path, result.pixel_map, ends[0], max(ends[1], float(np.nextafter(np.float32(ends[0]), np.inf))))
+
+
+def readable(record: dict, question: str, briefly: bool) -> str:
+    if "error" in record:
+        return f"{record['query']}: not inspected"
+    verdict = "defective" if record["defective"] else "normal"
+    line = f"{record['query']}: {verdict}, score {record['score']:.3f} (margin {record['margin']:+.2f})"
+    if record["defective"] != (record["margin"] > 0):
+        line += f", by the threshold {record['threshold']:.3f}: the answer alone is the other one"
+    if briefly:
+        return line
+    lines = [line, f"  {question}", f'                  "{record["answer"]}"']
+    if record["explanation"]:
+        lines.append(f'  what is wrong?  "{record["explanation"]}"')
+    return "\n".join([*lines, f"  where           {record['overlay']}, {record['map']}"])
+
+
+def finish(flags, records: Sequence[dict], standard: Standard) -> None:
+    """The page and the table of all parts, and how it ended."""
+    from iadgpt_jax.evaluate.inspections_page import PAGE, TABLE, write_inspections
+
+    failed = sum("error" in one for one in records)
+    about = {
+        "checkpoint": str(flags.checkpoint),
+        "references": str(len(standard.references)),
+        "defective": told(standard.threshold, flags),
+    }
+    write_inspections(flags.out, records, about, standard.threshold.margin)
+    rejected = sum(one.get("defective", False) for one in records)
+    say(f"{count(len(records) - failed, 'part')}, {rejected} defective; look at {flags.out / PAGE}; numbers: {TABLE}")
+    if failed:
+        warn(f"{count(failed, 'photograph')} of {len(records)} could not be inspected; results.jsonl says why")
+        sys.exit(1)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
-    parser.add_argument(
-        "--checkpoint", required=True, type=Path, metavar="DIR",
-        help="a training workdir, one step in its checkpoints folder, or a Hugging Face directory",
+    return parser().parse_args(arguments)
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
+    add = made.add_argument
+    add(
+        "--checkpoint", type=Path, metavar="DIR",
+        help="a training workdir, one step in its checkpoints folder, or a Hugging Face directory (default: the small "
+        "model that ships, if one does)",
     )  # fmt: skip
-    parser.add_argument(
-        "--query", required=True, action="append", type=Path, metavar="FILE",
-        help="the photograph to inspect; give the flag again for more of the same product",
+    add(
+        "--query", required=True, action="append", metavar="PATH",
+        help="the photographs to inspect, all of one product: a file, a folder or a pattern",
     )  # fmt: skip
-    parser.add_argument(
-        "--reference", action="append", default=[], type=Path, metavar="FILE",
-        help="a photograph of a good product; 1, 2 or 4 of them work best (without any, hardly a defect is found)",
+    add(
+        "--reference", action="append", default=[], metavar="PATH",
+        help="photographs of good parts; 1, 2 or 4 of them work best (without any, hardly a defect is found)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
+        "--shots", type=int, default=SHOTS, metavar="K",
+        help="how many of them are references; the others choose the threshold (default: %(default)s)",
+    )  # fmt: skip
+    add("--good", action="append", default=[], metavar="PATH", help="more good parts, to choose the threshold with")
+    add(
+        "--good_share", type=float, metavar="S",
+        help="choose the threshold so that this share of good parts stays below: each reference is inspected against "
+        "the others (default: 0.95 where there are more good parts than references)",
+    )  # fmt: skip
+    add("--threshold", type=float, metavar="SCORE", help="parts that score above it are defective (default: 0.5)")
+    add("--product", type=Path, metavar="PATH", help="a product's folder or exported file: references and threshold")
+    add(
+        "--save_product", type=Path, metavar="PATH",
+        help="keep references and threshold as a product: a folder, or one file NAME.zip",
+    )  # fmt: skip
+    add(
         "--out", type=Path, default=Path("predictions"), metavar="DIR",
-        help="folder for maps and overlays (default: predictions)",
+        help="folder for pictures and tables (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--json", action="store_true", help="print JSON alone: an object, or a list for several queries"
-    )
-    parser.add_argument(
+    add("--json", action="store_true", help="print a JSON object a line, as results.jsonl has it, and nothing else")
+    add("--no_explanation", action="store_true", help="verdicts and maps alone, which is faster")
+    add(
         "--ratio", type=float, default=1.0, metavar="R",
-        help="share of the tokens kept of every reference but the first, 0 < R <= 1 (default: 1.0)",
+        help="share of the tokens kept of every reference but the first, 0 < R <= 1 (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--prompt", default="", metavar="NAME",
         help=f"detection prompt: {', '.join(PROMPTS)} (default: that of training)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--side", type=int, metavar="N",
         help="pixels of the square that images are squashed to, a multiple of 28 (default: that of training)",
     )  # fmt: skip
-    return parser.parse_args(arguments)
+    return made
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +15,14 @@ from PIL import Image
 
 from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.evaluate.verdict_picture import LEAST
 from iadgpt_jax.infer.inspector import Inspector
 from launch import predict
 from tests.evaluate.test_heatmap import read_back
 from tests.small_iadgpt import lively_params, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 INFO = {"image_side": 84, "map_space": "probability"}
 
 
@@ -41,32 +45,95 @@ def arguments(folder, *more):
     return [f"--checkpoint={folder / 'work'}", *references, f"--query={folder / 'part.png'}", *more]
 
 
+def lines_of(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def test_results_on_the_screen_as_json_and_as_pictures(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     predict.main(arguments(folder))
     text = capsys.readouterr().out
     predict.main(arguments(folder, f"--query={folder / 'other' / 'part.jpg'}", "--json", "--out=elsewhere"))
-    told = json.loads(capsys.readouterr().out)  # nothing but JSON
+    printed = capsys.readouterr().out
+    told = lines_of(printed)  # nothing but JSON, an object a line
+    assert (tmp_path / "elsewhere/results.jsonl").read_text() == printed
 
     references = [folder / "good_0.png", folder / "good_1.png"]
     wanted = Inspector.load(folder / "work").inspect(folder / "part.png", references)
-    assert {"score", "answer", "explanation", "map", "overlay"} <= told[0].keys()
     assert abs(told[0]["score"] - wanted.score) < 1e-5 and told[0]["answer"] == wanted.answer
+    assert told[0]["defective"] is (wanted.answer == "No") and told[0]["threshold"] == 0.5
     assert told[0]["explanation"] == wanted.explanation and f"score {wanted.score:.3f}" in text
-    assert [told[0]["map"], told[1]["map"]] == ["elsewhere/part_map.png", "elsewhere/part_2_map.png"]
+    assert [told[0]["map"], told[1]["map"]] == ["elsewhere/part_map.png", "elsewhere/other_part_map.png"]
     assert (tmp_path / "predictions" / "part_map.png").is_file()
     map_ = read_back(tmp_path / told[0]["map"])
     with Image.open(tmp_path / told[0]["map"]) as image:
         step = (float(image.info["high"]) - float(image.info["low"])) / 65535
     np.testing.assert_allclose(map_, wanted.pixel_map, atol=step + 1e-6)
-    assert Image.open(tmp_path / told[0]["overlay"]).size == (90, 60)
+    with Image.open(tmp_path / told[0]["overlay"]) as image:
+        assert image.width == LEAST and image.height > LEAST * 60 / 90  # enlarged, and a strip beneath
 
 
-def test_one_query_is_an_object_and_needs_no_reference(folder, tmp_path, capsys):
+def test_one_query_needs_no_reference(folder, tmp_path, capsys):
     predict.main(
         [f"--checkpoint={folder / 'work'}", f"--query={folder / 'part.png'}", "--json", f"--out={tmp_path / 'a' / 'b'}"]
     )
-    assert Path(json.loads(capsys.readouterr().out)["overlay"]).is_file()
+    captured = capsys.readouterr()
+    assert Path(json.loads(captured.out)["overlay"]).is_file() and "no references: hardly a defect" in captured.err
+
+
+def test_a_folder_is_inspected_whatever_lies_in_it_and_ends_in_a_page_and_a_table(folder, tmp_path, capsys):
+    """What one damaged file costs is its own line, and the exit status."""
+    parts = tmp_path / "parts"
+    for name in ("b/part.png", "a/part.png"):
+        (parts / name).parent.mkdir(parents=True)
+        shutil.copy(folder / "part.png", parts / name)
+    shutil.copy(folder / "cut.png", parts / "cut.png")
+    (parts / "notes.txt").write_text("not a photograph, and not taken for one")
+    with pytest.raises(SystemExit) as stopped:
+        predict.main(
+            [f"--checkpoint={folder / 'work'}", f"--reference={folder / 'good_*.png'}", f"--query={parts}", "--json",
+             "--no_explanation", f"--out={tmp_path / 'out'}"]
+        )  # fmt: skip
+    captured = capsys.readouterr()
+    told = lines_of(captured.out)
+    assert stopped.value.code == 1 and "1 photograph of 3 could not be inspected" in captured.err
+    assert [Path(one["query"]).relative_to(parts).as_posix() for one in told] == ["a/part.png", "b/part.png", "cut.png"]
+    assert "cut.png" in told[2]["error"] and told[0]["margin"] == pytest.approx(told[1]["margin"], abs=1e-4)
+    assert Path(told[1]["overlay"]).name == "b_part_overlay.png"
+    with (tmp_path / "out/results.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 3 and {row["query"] for row in rows} == {one["query"] for one in told}
+    page = (tmp_path / "out/index.html").read_text()
+    assert "of 2 parts defective" in page and 'src="b_part_overlay.png"' in page and "cut.png" in page
+
+
+def test_good_parts_choose_the_threshold_that_a_product_keeps(folder, tmp_path, capsys):
+    """The threshold is the margin that leave-one-out finds; the saved product gives the same verdicts."""
+    product = tmp_path / "parts.zip"
+    flags = [f"--checkpoint={folder / 'work'}", f"--query={folder / 'part.png'}", "--json", "--no_explanation"]
+    predict.main(
+        [*flags, f"--reference={folder / 'good_0.png'}", f"--reference={folder / 'good_1.png'}", "--shots=1",
+         "--good_share=.6", f"--save_product={product}", f"--out={tmp_path / 'first'}"]
+    )  # fmt: skip
+    captured = capsys.readouterr()
+    first = json.loads(captured.out)
+    inspector = Inspector.load(folder / "work")
+    good = inspector.inspect(folder / "good_1.png", [folder / "good_0.png"], explain=False)
+    assert first["threshold"] == pytest.approx(good.score, abs=1e-5)
+    assert first["defective"] is (first["score"] > first["threshold"])
+    assert "60% of good parts stay below, by 1 good parts (they can vouch for 50%)" in captured.err
+    predict.main([*flags, f"--product={product}", f"--out={tmp_path / 'again'}"])
+    again = json.loads(capsys.readouterr().out)
+    assert {**again, "map": "", "overlay": ""} == {**first, "map": "", "overlay": ""}
+
+
+def test_quiet_prints_results_alone_and_a_ratio_without_effect_is_told(folder, tmp_path, capsys):
+    flags = [f"--checkpoint={folder / 'work'}", f"--query={folder / 'part.png'}", f"--out={tmp_path}", "--quiet"]
+    predict.main([*flags, f"--reference={folder / 'good_0.png'}", "--no_explanation", "--ratio=.5"])
+    captured = capsys.readouterr()
+    (warning,) = captured.err.splitlines()
+    assert warning.startswith("warning: --ratio=0.5 has no effect with one reference")
+    assert "part.png: " in captured.out
 
 
 @pytest.mark.parametrize(
@@ -75,7 +142,13 @@ def test_one_query_is_an_object_and_needs_no_reference(folder, tmp_path, capsys)
         (["--query=nowhere.png"], "no such image: nowhere.png"),
         (["--query={folder}/notes.txt"], "notes.txt is not an image"),
         (["--reference={folder}/cut.png"], "cut.png"),
-        (["--reference={folder}"], "is a folder"),
+        (["--reference={folder}/work"], "no photograph there"),
+        (["--query={folder}/*.gif"], "no photograph there"),
+        (["--good_share=2"], "the share of good parts that shall pass is 2.0"),
+        (["--threshold=1"], "--threshold=1.0"),
+        (["--threshold=.5", "--good_share=.9"], "leave one out"),
+        (["--product={folder}/nowhere"], "leave out --reference"),
+        (["--save_product={folder}/new"], "--good_share"),
         (["--checkpoint=nowhere"], "no checkpoint at nowhere"),
         (["--checkpoint={folder}/other"], "is no checkpoint"),
         (["--checkpoint={folder}/part.png"], "is a file"),
@@ -83,7 +156,8 @@ def test_one_query_is_an_object_and_needs_no_reference(folder, tmp_path, capsys)
         (["--ratio=much"], "--ratio"),
         (["--ratio=0"], "ratio is 0.0"),
         (["--side=100"], "multiple of 28"),
-        (["--brightness=3"], "unrecognized arguments"),
+        (["--brightness=3"], "no such flag: --brightness; see --help"),
+        (["--querry=a.png"], "no such flag: --querry; did you mean --query?"),
     ],
 )
 def test_wrong_input_ends_with_one_line(folder, capsys, change, told):
@@ -102,14 +176,11 @@ def test_a_missing_flag_or_file_is_told_before_jax_is_loaded(folder):
         "try: main()\n"
         "finally: print('jax' in sys.modules)\n"
     )
-    for flags in (["--checkpoint=x"], arguments(folder, "--query=nowhere.png"), arguments(folder, "--checkpoint=x")):
+    for flags in (
+        ["--checkpoint=x"],
+        [f"--query={folder / 'part.png'}"],
+        arguments(folder, "--query=nowhere.png"),
+        arguments(folder, "--checkpoint=x"),
+    ):
         run = subprocess.run([sys.executable, "-c", script, *flags], cwd=ROOT, capture_output=True, text=True)
         assert run.returncode == 2 and run.stdout == "False\n" and run.stderr.count("\n") == 1
-
-
-def test_a_good_product_does_not_glow():
-    """A query as calm as the good examples reaches half of the scale at most; a hot one spans it."""
-    calm = [np.array([[1.0, 2.0, 1.0]]), np.array([[1.5, 1.0, 1.0]])]
-    assert predict.scale([np.array([[1.2, 1.9]])], calm) == (1.0, 3.0)
-    assert predict.scale([np.array([[0.5, 9.0]])], calm) == (1.0, 9.0)
-    assert predict.scale([np.array([[0.0, 1.0, 5.0]])], []) == (1.0, 5.0)

@@ -1,8 +1,8 @@
 """Evaluate a checkpoint by the few-shot protocol: image and pixel metrics per category, mean ± std over reference draws.
 
-    python launch/evaluate.py --checkpoint=DIR --dataset=NAME --shots=1,2,4 --seeds=5 --out=DIR
-    python launch/evaluate.py --checkpoint=DIR --dataset=A,B --ratio=1,0.2 --out=DIR      several, each in its own folder
-    python launch/evaluate.py --from=DIR [--image_score=both] [--smoothing=4]             the metrics again, without a model
+    iadgpt evaluate --checkpoint=DIR --dataset=NAME --shots=1,2,4 --seeds=5 --out=DIR
+    iadgpt evaluate --checkpoint=DIR --dataset=A,B --ratio=1,0.2 --out=DIR      several, each in its own folder
+    iadgpt evaluate --from=DIR [--image_score=both] [--smoothing=4]             the metrics again, without a model
 
 Writes OUT/raw/ (margins and maps), OUT/metrics.json (what follows from them), OUT/protocol.json (which images were
 references and queries, by name), OUT/report.html (a page to look at) and OUT/tables/ (CSV and LaTeX). Interrupted, the
@@ -14,6 +14,7 @@ processes (hosts of a cluster, or launch/local.py) share the work if OUT is a fo
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ from iadgpt_jax.evaluate.screen import result_lines
 from iadgpt_jax.evaluate.work import pieces_of, score_missing, share
 from iadgpt_jax.progress import progress
 from iadgpt_jax.room import room_for
+from iadgpt_jax.voice import say
 
 NEEDED = ("checkpoint", "dataset", "out")  # without --from
 
@@ -60,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = Options(args.image_score, args.smoothing)
     if args.raw_from is not None:
         without = [name for name in NEEDED if name in args.given]
-        without += sorted(args.given - {"raw_from", "image_score", "smoothing"})
+        without += sorted(args.given - {"raw_from", "image_score", "smoothing", "json"})
         refuse(args, without, "has no effect: --from computes metrics again where they are, from what is there")
         with room_for(args.raw_from, "copy it to another folder"):
-            return metrics_again(args.raw_from, options)
+            return metrics_again(args.raw_from, options, args.json)
 
     # ---- Check the arguments before a model is loaded ----
     for name in NEEDED:
@@ -114,6 +116,8 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
         say(f"{one.spec}: {one.queries} images to inspect ({asked}references: {args.references})")
         if one.note:
             say(f"{one.spec}: {one.note}")
+    if any(ratio != 1 for _, ratio, _ in places) and 1 in evaluations[0].asked.shots:
+        say("note: --ratio has no effect at 1 shot: the first reference keeps all its tokens")
 
     # ---- What the model was trained on shows nothing here ----
     opened = open_checkpoint(args.checkpoint).checked()  # the step that load_model will use
@@ -173,17 +177,17 @@ def evaluate(args, options: Options, prompt, places: Sequence[tuple[Evaluation, 
     if main_process:
         for one, _, directory in places:
             source = open_source(one.spec, side=side, seed=args.seed, mask_resize="nearest")
-            measure_and_print(directory, options, source)
+            measure_and_print(directory, options, source, args.json)
         if len(places) > 1:
             summarize(args.out, [directory for _, _, directory in places])
     wait_for_all("written")
 
 
-def metrics_again(root: Path, options: Options) -> None:
+def metrics_again(root: Path, options: Options, as_json: bool) -> None:
     """Every metric of evaluation directories from their raw files alone, and the reports."""
     found = evaluations_in(root)
     for directory in found:
-        measure_and_print(directory, options, dataset_of(directory))
+        measure_and_print(directory, options, dataset_of(directory), as_json)
     if found != [root]:
         summarize(root, found)
 
@@ -199,16 +203,17 @@ def dataset_of(directory: Path) -> Source | None:
         return None
 
 
-def measure_and_print(directory: Path, options: Options, source: Source | None) -> None:
-    """Write metrics.json from raw/, print it, and write the report with photographs from the source."""
+def measure_and_print(directory: Path, options: Options, source: Source | None, as_json: bool) -> None:
+    """Write metrics.json from raw/, print it, and write the report with photographs from the source. as_json: print a
+    line of JSON with the metrics, and nothing else."""
     from iadgpt_jax.evaluate.evaluation_report import write_evaluation_report
 
     watch = partial(progress, verb="measuring:", unit="draws of a category")
     results = compute_metrics(RawFolder(directory), options, watch)
     write_metrics(directory, results)
-    print("\n".join(result_lines(results)), flush=True)
+    print(json.dumps(results) if as_json else "\n".join(result_lines(results)), flush=True)
     path = write_evaluation_report(directory, source)
-    print(f"wrote {path}; beside it: metrics.json, tables/, protocol.json and raw/")
+    say(f"wrote {path}; beside it: metrics.json, tables/, protocol.json and raw/")
 
 
 def summarize(root: Path, found: Sequence[Path]) -> None:
@@ -216,12 +221,18 @@ def summarize(root: Path, found: Sequence[Path]) -> None:
     from iadgpt_jax.evaluate.evaluation_index import write_index
 
     write_summary(root, found)
-    print(f"wrote {write_index(root, found)}; beside it: summary.json and tables/")
+    say(f"wrote {write_index(root, found)}; beside it: summary.json and tables/")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
-    add = parser.add_argument
+    args = parser().parse_args(arguments)
+    args.given = parser().given(arguments)
+    return args
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
+    add = made.add_argument
     add("--checkpoint", metavar="DIR", help="a training workdir, a step of it, or a Hugging Face folder")
     add("--dataset", action="append", metavar="NAME[,NAME…]", help=f"{SPECIFICATIONS}; may be repeated")
     add("--shots", default="1,2,4", help="numbers of references, comma-separated (default: %(default)s)")
@@ -245,13 +256,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="Gaussian over the maps at image size, in pixels; 0: none (default)")  # fmt: skip
     add("--fsdp", type=int, default=1, metavar="N", help="devices that share one copy of the weights (default: 1)")
     add("--allow_trained", action="store_true", help="evaluate what the model was trained on, too; the results say so")
+    add("--json", action="store_true", help="print the metrics as JSON, a line for each evaluation, and nothing else")
     add("--out", type=Path, metavar="DIR", help="folder for results; of several evaluations, one folder in it for each")
     add("--from", dest="raw_from", type=Path, metavar="DIR",
         help="an earlier --out: compute the metrics again from its raw results, without a model")  # fmt: skip
-    add_benchmark_flags(parser)
-    args = parser.parse_args(arguments)
-    args.given = parser.given(arguments)
-    return args
+    add_benchmark_flags(made)
+    return made
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -272,10 +282,6 @@ def shares(text: str) -> list[float]:
     if not all(0 < value <= 1 for value in values):
         raise InputError(f"--ratio={text}: choose shares of tokens above 0 and at most 1, separated by commas")
     return values
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def quiet(line: str) -> None:

@@ -1,7 +1,7 @@
 """Turn a dataset as it was published, or a folder of photographs, into one that training and evaluation read at random.
 
-    python tools/prepare_data.py --dataset=mvtec_ad --source=DIR --out=DIR
-    python tools/prepare_data.py --dataset=folder --source=DIR --out=DIR
+    iadgpt prepare --dataset=mvtec_ad --source=DIR --out=DIR
+    iadgpt prepare --dataset=folder --source=DIR --out=DIR
 
 --dataset=folder reads the layout of MVTec-AD, or good parts beside others:
 
@@ -23,6 +23,7 @@ category). Stopped, however, the same command goes on where it was, and ends wit
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ from pathlib import Path
 if __name__ == "__main__":  # found from a clone that is not installed, too
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from iadgpt_jax import voice
 from iadgpt_jax.data.images import MAX_PIXELS
 from iadgpt_jax.data.sources.datasets import DATASETS
 from iadgpt_jax.data.sources.prepare import SHEET_FILE, Request, Runner, prepare
@@ -56,23 +58,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if flags.processes < 1:
         raise InputError(f"--processes={flags.processes} is none; choose 1 or more")
     request = Request(flags.dataset, flags.source, flags.out, flags.side, flags.categories, flags.words)
+
+    def tell(line: str) -> None:
+        voice.say(printable(line)) if flags.json else print(printable(line), flush=True)
+
     runner = Runner(flags.processes, flags.runner == "beam", tuple(flags.beam_options.split()))
     dataset = DATASETS[flags.dataset]
     if dataset.page:
-        print(f"{flags.dataset}: {dataset.citation}; licence: {dataset.licence}; {dataset.page}")
+        tell(f"{flags.dataset}: {dataset.citation}; licence: {dataset.licence}; {dataset.page}")
 
     start = time.monotonic()
-    report = prepare(request, runner, say=lambda line: print(printable(line), flush=True), watch=watch)
+    report = prepare(request, runner, say=tell, watch=watch)
     for line in report.lines():
-        print(printable(line))
-    for line in report.warnings():
-        line = printable(line)
-        print(f"warning: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+        tell(line)
+    voice.warn_lines(map(printable, report.warnings()))
     size = sum(path.stat().st_size for path in flags.out.rglob("*") if path.is_file())
-    print(
+    tell(
         f"wrote {flags.out}: {report.values['records']} images, {size / 1e6:.1f} MB, {time.monotonic() - start:.1f} s; "
         f"look at {flags.out / SHEET_FILE}"
     )
+    if flags.json:
+        print(json.dumps(report.values, indent=2, ensure_ascii=False))
 
 
 def watch(done: Iterator[str], total: int) -> Iterator[str]:
@@ -81,8 +87,12 @@ def watch(done: Iterator[str], total: int) -> Iterator[str]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+    return parser().parse_args(arguments)
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
     add("--dataset", required=True, choices=sorted(DATASETS), help="whose layout --source has")
     add("--source", required=True, type=Path, metavar="DIR", help="where the dataset was unpacked to")
     add("--out", required=True, type=Path, metavar="DIR", help="where the prepared one goes; must not exist")
@@ -96,10 +106,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="words of the images (default: words.jsonl in --source, if it is there)",
     )
     add("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="(default: one per processor)")
+    add("--json", action="store_true", help="print report.json and nothing else")
     add("--runner", choices=("local", "beam"), default="local", help="beam: Apache Beam, for more than one machine")
     add("--beam_options", default="", metavar="'--runner=… …'",
         help="Beam's own (default: its local runner in --processes processes)")  # fmt: skip
-    return parser.parse_args(arguments)
+    return made
 
 
 def _names(text: str) -> tuple[str, ...]:

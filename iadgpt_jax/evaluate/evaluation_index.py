@@ -9,7 +9,7 @@ from urllib.parse import quote
 from iadgpt_jax.evaluate.evaluation_tables import measured, named
 from iadgpt_jax.evaluate.page import environment
 from iadgpt_jax.evaluate.report_words import name_of, read_json
-from iadgpt_jax.evaluate.table import by_shots
+from iadgpt_jax.evaluate.table import as_shown, by_shots
 from iadgpt_jax.evaluate.table_files import Cell, Table, write_tables
 from iadgpt_jax.whole_file import write_whole
 
@@ -21,7 +21,7 @@ def write_index(out: str | Path, directories: Sequence[str | Path]) -> Path:
     Raises InputError where a metrics.json is missing or damaged.
     """
     out = Path(out)
-    found = [(Path(one).relative_to(out), read_json(Path(one) / "metrics.json")) for one in directories]
+    found = [(Path(one).relative_to(out), as_shown(read_json(Path(one) / "metrics.json"))) for one in directories]
     metrics = measured(
         {str(n): row for n, (_, one) in enumerate(found) for row in (_together(one.get("shots") or {}),)}
     )

@@ -40,7 +40,7 @@ from iadgpt_jax.evaluate.report_curves import (
 )
 from iadgpt_jax.evaluate.report_photographs import Photographs
 from iadgpt_jax.evaluate.strips import category_strips
-from iadgpt_jax.evaluate.table import by_shots, references
+from iadgpt_jax.evaluate.table import as_shown, by_shots, references
 from iadgpt_jax.evaluate.table_files import Table, write_tables
 from iadgpt_jax.evaluate.transcripts import read_transcripts
 from iadgpt_jax.infer.margin import probability
@@ -73,7 +73,7 @@ def write_evaluation_report(directory: str | Path, source: Source | None = None)
       ValueError: the page exceeds MAX_BYTES even with the smallest pictures.
     """
     directory = Path(directory)
-    metrics = words.read_json(directory / "metrics.json")
+    metrics = as_shown(words.read_json(directory / "metrics.json"))
     protocol = words.read_json(directory / "protocol.json") if (directory / "protocol.json").is_file() else {}
     shots = metrics.get("shots") or {}
     name = words.name_of(metrics)

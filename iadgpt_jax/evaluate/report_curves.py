@@ -108,12 +108,15 @@ def overview(found: Sequence[CategoryCurves], metrics: Mapping[str, Mapping]) ->
     charts = []
     for chart, (heading, metric, x_label, y_label) in _CURVES.items():
         shots = sorted({k for one in found for k in one.curves.get(chart, ())})
+        without = "0" in metrics  # no references: all numbers of them are the same curve
+        shots = shots[:1] if without else shots
         colours = shot_colours(shots)
         lines = []
         for k in shots:
             curve = mean_curve([one.curves[chart][k] for one in found if k in one.curves.get(chart, ())])
-            note = value(metrics.get(str(k), {}).get(metric))
-            lines.append(Line(references(k), *_shown(chart, curve), colours[k], note="" if note == "–" else note))
+            told = 0 if without else k
+            note = value(metrics.get(str(told), {}).get(metric))
+            lines.append(Line(references(told), *_shown(chart, curve), colours[k], note="" if note == "–" else note))
         if lines:
             drawn = line_chart(
                 lines, x_label=x_label, y_label=y_label, x_range=(0.0, 1.0), y_range=(0.0, 1.0),

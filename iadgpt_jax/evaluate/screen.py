@@ -7,7 +7,7 @@ from typing import Any
 
 from iadgpt_jax.data.ancestry import NAMED, few
 from iadgpt_jax.evaluate.measure import IMAGE_METRICS, PIXEL_METRICS, TEXT_METRICS
-from iadgpt_jax.evaluate.table import references, render_table, summary_rows
+from iadgpt_jax.evaluate.table import as_shown, references, render_table, summary_rows
 
 COLUMNS = {
     "image_auroc": "AUROC", "image_ap": "AP", "image_f1_max": "F1-max", "text_accuracy": "answers",
@@ -18,6 +18,7 @@ WIDTH = 8
 
 def result_lines(results: Mapping[str, Any]) -> Iterator[str]:
     """The lines of metrics.json's content."""
+    results = as_shown(results)
     ratio = f" at ratio {results['ratio']:g}" if results["ratio"] != 1 else ""
     yield f"{results['dataset_name']}{ratio}"
     if results["references"] != "own":

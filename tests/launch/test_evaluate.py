@@ -149,7 +149,10 @@ def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
     evaluate.main(arguments(folder, "--shots=1,2", "--seeds=1", *asked))
     metrics, protocol = (json.loads((folder / "none" / f"{name}.json").read_text()) for name in ("metrics", "protocol"))
     assert metrics["shots"]["1"] == metrics["shots"]["2"] and protocol["draws"] == [{"nut": []}]
-    assert "a control, references: none" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "a control, references: none" in said and "0 references" in said and "1 reference" not in said
+    page = (folder / "none/report.html").read_text()
+    assert "with 0 references" in page and "1 reference" not in page and "2 references" not in page
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_without_references_the_number_of_shots_changes_nothing(folder, capsys):
         (["--references=other"], "--references"),
         (["--side=100"], "multiple of 28"),
         (["--out={folder}/data/bolt/train/good/000.png"], "--out"),
-        (["--brightness=3"], "unrecognized arguments"),
+        (["--brightness=3"], "no such flag: --brightness"),
     ],
 )
 def test_wrong_input_ends_with_one_line(folder, capsys, change, told):

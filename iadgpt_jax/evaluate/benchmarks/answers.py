@@ -77,7 +77,7 @@ def given(cases: Sequence[Case], answers: Mapping[str, Mapping[str, Any]], path:
             "the dataset and the --categories that they belong to"
         )
     if not answers:
-        raise InputError(f"{path} holds no answers")
+        raise InputError(f"{path} holds no answers: name the file of another run")
     for row in rows:
         answer = answers.get(row["id"], {})
         row |= {"answer": answer.get("answer", ""), "whole": bool(answer.get("whole", True))}

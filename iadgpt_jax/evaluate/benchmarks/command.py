@@ -19,7 +19,7 @@ from iadgpt_jax.evaluate.benchmarks.options import LAYOUTS, MAX_NEW, Options
 
 # Flags that would have no effect are refused. Of the command's own, those of detection alone; and those of answers.
 FOR_DETECTION = (
-    "shots", "seeds", "seed", "references", "references_list", "prompt", "ratio", "image_score", "smoothing",
+    "shots", "seeds", "seed", "references", "references_list", "prompt", "ratio", "image_score", "smoothing", "json",
 )  # fmt: skip
 FOR_JUDGE = ("judge", "judge_model", "judge_key", "judge_prices", "judge_max_cost")
 FOR_MMAD = ("templates", "conversation")

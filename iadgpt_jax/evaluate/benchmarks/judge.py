@@ -75,7 +75,8 @@ def read_judge_prompts(version: str = LATEST) -> JudgePrompts:
     """One version. Raises InputError where there is none of this name."""
     path = FOLDER / f"judge_{version}.json"
     if not path.is_file():
-        raise InputError(f"no judge's prompts {version}")
+        there = ", ".join(sorted(file.stem.removeprefix("judge_") for file in FOLDER.glob("judge_*.json")))
+        raise InputError(f"no judge's prompts {version}; choose among {there}")
     return JudgePrompts(**json.loads(path.read_text(encoding="utf-8")))
 
 

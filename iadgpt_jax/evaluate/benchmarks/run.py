@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from iadgpt_jax.evaluate.benchmarks.wording import VERSION
 from iadgpt_jax.evaluate.evaluation_report import write_evaluation_report
 from iadgpt_jax.progress import progress
 from iadgpt_jax.room import room_for
+from iadgpt_jax.voice import say
 from iadgpt_jax.whole_file import write_json
 
 SETTINGS_FILE, METRICS_FILE = "settings.json", "metrics.json"
@@ -201,7 +201,3 @@ def _digest(cases: Sequence[Case]) -> str:
     """Of everything that is asked, with its options and templates."""
     told = [[[q.id, q.text, dict(q.options)] for q in case.questions] + [list(case.references)] for case in cases]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

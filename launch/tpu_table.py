@@ -64,7 +64,9 @@ def write_table(script: Path, reports: Path, docs: Path) -> None:
         command = [sys.executable, str(script), *case.flags, f"--out={out}"]
         status = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
         if not out.exists():
-            raise InputError(f"{' '.join(command[1:])} ended with status {status} and left no report")
+            raise InputError(
+                f"{' '.join(command[1:])} ended with status {status} and left no report: run it alone to see why"
+            )
         write_page(reports, docs)
 
 

@@ -250,7 +250,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := sorted(set(names) - set(LAYOUTS)):
         raise InputError(f"--datasets={','.join(unknown)}: choose among {', '.join(LAYOUTS)}")
     if args.categories < 1 or args.photographs < 4 or args.side < 64:
-        raise InputError("at least one category, 4 good and 4 defective photographs of it, and 64 pixels are needed")
+        raise InputError(
+            f"--categories={args.categories} --photographs={args.photographs} --side={args.side}: choose at least 1, 4 "
+            "and 64"
+        )
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"{args.out} exists and is not an empty folder; remove it or choose another --out")
     factory = Factory(args.seed, "train", args.categories * len(names), args.photographs, args.photographs, RENDERED)

@@ -138,7 +138,7 @@ def killed(words: Sequence[str], out: Path, kills: int, longest: float, seed: in
             print(f"killed {done} of {kills}", file=sys.stderr, flush=True)
             continue
         if running.returncode:
-            raise InputError(f"{' '.join(words)} ended with status {running.returncode}")
+            raise InputError(f"{' '.join(words)} ended with status {running.returncode}; its message is above")
         again += 1  # finished before it was killed: begin anew
         shutil.rmtree(out)
     if not out.exists() or out.with_name(f".{out.name}.unfinished").exists():

@@ -68,7 +68,7 @@ def build_parts(
     for name, options in parts.items():
         check_options(name, set(options) - set(NOT_OPTIONS))
     if not any(shares.values()):
-        raise InputError("config.mixture has no task with a weight above 0")
+        raise InputError("config.mixture has no task with a weight above 0: give one")
     drawn_from = {one.name: TaskSource(one.source, one.categories, say) for one in sources}
     built: list[Part] = []
     left_out: list[str] = []
@@ -137,7 +137,8 @@ def shares_of(mixture: Mapping[str, Mapping], questions: int, replay: Mapping[st
     for task, options in mixture.items():
         if (stage := options.get("replay", "")) not in sizes:
             raise InputError(
-                f"config.mixture.{task}.replay is {stage!r}, but config.replay has {', '.join(replay) or 'nothing'}"
+                f"config.mixture.{task}.replay is {stage!r}, but config.replay has {', '.join(replay) or 'nothing'}: "
+                "name one of these, or none"
             )
         totals[stage] = totals.get(stage, 0.0) + options["weight"]
     if not any(totals[stage] for stage in totals if stage):
@@ -166,5 +167,7 @@ def _named(task: str, options: Mapping, sources: Collection[str]) -> tuple[str, 
     named = (named,) if isinstance(named, str) and named else tuple(named)
     if unknown := [one for one in named if one not in sources]:
         has = ", ".join(one for one in sources if one) or "one without a name"
-        raise InputError(f"config.mixture.{task}.sources names {', '.join(unknown)}, but config.sources has {has}")
+        raise InputError(
+            f"config.mixture.{task}.sources names {', '.join(unknown)}, but config.sources has {has}: name one of these"
+        )
     return named

@@ -49,7 +49,7 @@ def check_sources(config) -> None:
             "config.categories is for the only source of a run: with config.sources, set each one's include or exclude"
         )
     if config.sources and not any(settings.get("weight", SOURCE["weight"]) for settings in config.sources.values()):
-        raise InputError("config.sources has no source with a weight above 0")
+        raise InputError("config.sources has no source with a weight above 0: give one")
 
 
 def open_sources(config) -> list[RunSource]:

@@ -91,7 +91,10 @@ def open_product(path: str | Path) -> Product:
         if path.is_dir():
             return _read(_from_folder(path), str(path))
         if path.stat().st_size > MOST_FILE:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes, a product at most {MOST_FILE:,}")
+            raise InputError(
+                f"{path} has {path.stat().st_size:,} bytes, a product at most {MOST_FILE:,}; export it with "
+                "smaller photographs"
+            )
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path} is no ordinary file; give a product's folder or exported file")
         return product_of_bytes(path.read_bytes(), str(path))
@@ -103,7 +106,9 @@ def open_product(path: str | Path) -> Product:
 def product_of_bytes(data: bytes, name: str) -> Product:
     """The product in the content of an exported file; `name` is what an InputError calls it."""
     if len(data) > MOST_FILE:
-        raise InputError(f"{name} has {len(data):,} bytes, a product at most {MOST_FILE:,}")
+        raise InputError(
+            f"{name} has {len(data):,} bytes, a product at most {MOST_FILE:,}; export it with smaller photographs"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _read(_from_archive(archive, name), name)
@@ -144,7 +149,9 @@ def _read(read: Read, where: str) -> Product:
     try:
         described = json.loads(read(PRODUCT_FILE, MOST_JSON))
         if described["product"] != VERSION:
-            raise InputError(f"{where} is a product of format {described['product']!r}, this version reads {VERSION}")
+            raise InputError(
+                f"{where} is a product of format {described['product']!r}, this version reads {VERSION}: export it anew"
+            )
         name, checkpoint, references = described["name"], described["checkpoint"], described["references"]
         texts = [name, checkpoint, *references]
         if not all(isinstance(text, str) for text in texts) or len(references) > MOST_REFERENCES:
@@ -199,7 +206,7 @@ def _from_folder(folder: Path) -> Read:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with open(descriptor, "rb") as stream:
                 if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                    raise InputError(f"{path} is no ordinary file")
+                    raise InputError(f"{path} is no ordinary file; export the product anew")
                 return _bounded(stream, most, str(path))
         except OSError as error:
             raise InputError(f"{folder} is no whole product: {name} cannot be read ({error.strerror})") from error
@@ -210,7 +217,7 @@ def _from_folder(folder: Path) -> Read:
 def _from_archive(archive: zipfile.ZipFile, where: str) -> Read:
     entries = archive.infolist()
     if len(entries) > 1 + MOST_REFERENCES:
-        raise InputError(f"{where} holds {len(entries)} files, a product at most {1 + MOST_REFERENCES}")
+        raise InputError(f"{where} holds {len(entries)} files, a product at most {1 + MOST_REFERENCES}; export it anew")
     for entry in entries:
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if not (entry.filename == PRODUCT_FILE or _REFERENCE.fullmatch(entry.filename)) or kind not in (
@@ -233,5 +240,5 @@ def _from_archive(archive: zipfile.ZipFile, where: str) -> Read:
 def _bounded(stream, most: int, name: str) -> bytes:
     data = stream.read(most + 1)
     if len(data) > most:
-        raise InputError(f"{name} has more than {most:,} bytes, which no product's file has")
+        raise InputError(f"{name} has more than {most:,} bytes, which no product's file has; export the product anew")
     return data

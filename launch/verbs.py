@@ -35,6 +35,8 @@ class Verb(NamedTuple):
 VERBS = {
     "quickstart": Verb("launch/quickstart.py", "train, evaluate and export a tiny model, without data or weights"),
     "predict": Verb("launch/predict.py", "inspect photographs of parts against good examples"),
+    "app": Verb("launch/app.py", "a page in the browser: inspect parts, ask about them, keep products"),
+    "serve": Verb("launch/serve.py", "answer over HTTP: products, inspections in batches, chats"),
     "evaluate": Verb("launch/evaluate.py", "measure few-shot detection on a dataset"),
     "prepare": Verb("tools/prepare_data.py", "turn a dataset or a folder of photographs into what training reads"),
     "compose": Verb("launch/compose.py", "show what a stage of training is made of"),

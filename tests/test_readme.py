@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from launch.verbs import VERBS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))}
+REST = r"((?:[^\n`]|(?<=\\)\n)*)"
 COMMANDS = sorted(
     {
         command
         for text in PAGES.values()
-        for command in re.findall(r"python ((?:launch|tools)/[\w/]+\.py)((?:[^\n`]|(?<=\\)\n)*)", text)
+        for command in [
+            *re.findall(rf"python ((?:launch|tools)/[\w/]+\.py){REST}", text),
+            *((VERBS[verb].file, rest) for verb, rest in re.findall(rf"\biadgpt ({'|'.join(VERBS)})\b{REST}", text)),
+        ]
     }
 )
 
@@ -66,7 +72,7 @@ def test_the_readme_stays_short():
 def test_the_flags_of_a_command_exist(script, rest):
     """Every --flag of a documented command stands in its script or the module that adds flags to it; --config.KEY in
     configs/, a name of a source aside."""
-    code = (ROOT / script).read_text()
+    code = (ROOT / script).read_text() + '"--quiet" "--help"'  # which every command has
     for module in re.findall(r"^from ([\w.]+) import .*\badd_\w*flags", code, re.MULTILINE):
         code += (ROOT / f"{module.replace('.', '/')}.py").read_text()
     configurations = "".join(path.read_text() for path in (ROOT / "configs").glob("*.py"))

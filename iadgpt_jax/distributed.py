@@ -31,7 +31,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from iadgpt_jax.errors import InputError, clear_errors
+from iadgpt_jax.errors import TRY_AGAIN, InputError, clear_errors
 from iadgpt_jax.platforms import TPU_FILES
 
 COORDINATOR, PROCESSES, PROCESS = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -42,6 +42,8 @@ START_TIMEOUT = 600  # for all processes to start: hosts of a cluster boot and p
 START_NOTICE = 20  # after this long a process says what it is waiting for
 LONGEST_WAIT = 24 * 3600  # for the others where shares of work differ
 SHUTDOWN_TIMEOUT = 60  # for all processes to reach the end
+# Of the errors with which JAX's coordination service tells the others that a process, or the one it runs in, is gone.
+LOST = ("heartbeat timeout", "Failed to send RPC to coordination service")
 
 Cluster = Literal["variables", "slurm", "mpi", "tpu"]
 
@@ -66,12 +68,27 @@ def joined() -> Iterator[None]:
                 raise
         except SystemExit as end:
             status = end.code
-        except BaseException:
-            traceback.print_exc()
-            status = 1
+        except BaseException as error:
+            if what := lost(error):
+                print(f"error: {what}", file=sys.stderr)
+                status = TRY_AGAIN
+            else:
+                traceback.print_exc()
+                status = 1
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def lost(error: BaseException) -> str | None:
+    """The line for an error that says that another process is gone; None: it says something else."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, jax.errors.JaxRuntimeError) or not any(words in text for words in LOST):
+        return None
+    return (
+        f"another process is gone ({text[:160]} …): its own log says why; start the same command again on every host, "
+        "which goes on from what is there"
+    )
 
 
 def start() -> None:

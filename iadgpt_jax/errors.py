@@ -20,6 +20,7 @@ from iadgpt_jax import voice
 from iadgpt_jax.buckets import bucket_in, is_bucket, refusal
 
 INPUT_FAULT = 2
+TRY_AGAIN = 75  # sysexits.h: a temporary failure; the same command goes on
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 PIPE_CLOSED = 141  # 128 + SIGPIPE: `iadgpt doctor | head -1`
 

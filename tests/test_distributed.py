@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from iadgpt_jax import distributed
 from iadgpt_jax.distributed import (
     check_agreement,
     cluster_of,
@@ -18,7 +20,7 @@ from iadgpt_jax.distributed import (
     gpus_of_single_task,
     process_from_variables,
 )
-from iadgpt_jax.errors import InputError
+from iadgpt_jax.errors import TRY_AGAIN, InputError
 from iadgpt_jax.sharding import ShardingRules, make_mesh, row_share, rows_sharding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -189,3 +191,33 @@ def test_a_second_signal_stops_at_once_while_the_program_compiles():
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            jax.errors.JaxRuntimeError("INTERNAL: Barrier failed because: UNAVAILABLE: Task 1 heartbeat timeout. \n x"),
+            "error: another process is gone (INTERNAL: Barrier failed because: UNAVAILABLE: Task 1 heartbeat timeout.",
+        ),
+        (
+            jax.errors.JaxRuntimeError("UNAVAILABLE: Failed to send RPC to coordination service. Either the leader"),
+            "error: another process is gone (UNAVAILABLE: Failed to send RPC to coordination service.",
+        ),
+        (jax.errors.JaxRuntimeError("INVALID_ARGUMENT: shapes"), "Traceback (most recent call last):"),
+        (ValueError("Task 1 heartbeat timeout"), "Traceback (most recent call last):"),
+    ],
+)
+def test_a_lost_process_is_one_line_on_the_others_and_anything_else_a_traceback(error, line, monkeypatch, capsys):
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(distributed, "start", lambda: None)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit) as ended, distributed.joined():
+        raise error
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert ended.value.code == (TRY_AGAIN if line.startswith("error") else 1)
+    assert (said.count("\n") == 1) == line.startswith("error")

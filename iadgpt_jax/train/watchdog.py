@@ -2,7 +2,7 @@
 
 A read from a network file system that never returns, a device or another host that no longer answers: none of these
 raises an error, and a job that waits for them costs as much as one that works. A thread looks at the clock. When no
-step was done for too long, it prints every thread's stack and one line, and ends the process with status STUCK.
+step was done for too long, it prints every thread's stack and one line, and ends the process with status TRY_AGAIN.
 Checkpoints appear whole or not at all, so the last one stays as it is.
 
 Should a library hold Python's own lock, that thread cannot run either. Then faulthandler, whose thread needs no lock,
@@ -22,7 +22,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-STUCK = 75  # the exit status; sysexits.h: a temporary failure, try again
+from iadgpt_jax.errors import TRY_AGAIN
+
 AUTOMATIC = -1.0  # minutes: by the time that steps take
 TIMES, LEAST = 20, 600.0  # automatic: so many times the median step, in seconds at least
 SLOW = 3600.0  # seconds in which what is slow must be done: compiling, waiting for a checkpoint to be written
@@ -112,4 +113,4 @@ def _end_process(line: str) -> None:
     os.write(2, f"error: {line}\n".encode())
     for child in multiprocessing.active_children():  # loaders; otherwise they would live on
         child.kill()
-    os._exit(STUCK)
+    os._exit(TRY_AGAIN)

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from iadgpt_jax.errors import TRY_AGAIN
 from iadgpt_jax.train import watchdog
-from iadgpt_jax.train.watchdog import AUTOMATIC, LEAST, SLOW, STUCK, TIMES, Watchdog
+from iadgpt_jax.train.watchdog import AUTOMATIC, LEAST, SLOW, TIMES, Watchdog
 
 
 def in_a_process(body: str) -> subprocess.CompletedProcess:
@@ -31,7 +32,7 @@ def test_a_read_that_never_returns_ends_the_process_with_stacks_and_one_line():
         "loader = threading.Thread(target=read_record, daemon=True); loader.start()\n"
         "dog.doing('waiting for a batch'); loader.join()\n"
     )
-    assert ended.returncode == STUCK
+    assert ended.returncode == TRY_AGAIN
     assert "in read_record" in ended.stderr and "in join" in ended.stderr
     line = ended.stderr.splitlines()[-1]
     assert line.startswith("error: process 1 of 4 on ") and "has not done a step for 1 s" in line
@@ -43,7 +44,7 @@ def test_loaders_in_processes_of_their_own_do_not_live_on():
         "loader = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,)); loader.start()\n"
         "print(loader.pid, flush=True); loader.join()\n"
     )
-    assert ended.returncode == STUCK  # and its output has ended: nobody holds it open
+    assert ended.returncode == TRY_AGAIN  # and its output has ended: nobody holds it open
     status = subprocess.run(["ps", "-o", "stat=", "-p", ended.stdout.strip()], capture_output=True, text=True).stdout
     assert not status.strip() or status.startswith("Z")
 

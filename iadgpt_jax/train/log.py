@@ -1,11 +1,10 @@
-"""What training says: TensorBoard through clu, metrics.jsonl beside it, and a progress line with rate and time left."""
+"""What training says: TensorBoard, metrics.jsonl beside it, and a progress line with rate and time left."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +13,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from iadgpt_jax import voice
-from iadgpt_jax.bucket_files import Mirror, place
-from iadgpt_jax.buckets import is_bucket
+from iadgpt_jax.bucket_files import place
 from iadgpt_jax.data.tally import Tally
+from iadgpt_jax.train.board import Board
 from iadgpt_jax.train.lines import lines_at
 from iadgpt_jax.train.speed import Speed
 from iadgpt_jax.train.sums import ProcessSums
@@ -54,7 +53,7 @@ class TrainLog:
         self.sum = ProcessSums(mesh) if self.processes > 1 else lambda numbers, after: np.asarray(numbers)
         self.is_main_process = is_main_process
         if is_main_process:
-            self.board = _TensorBoard(workdir)
+            self.board = Board(workdir, voice.warn)
             self.lines = lines_at(place(workdir) / "metrics.jsonl", first, voice.say)
         self.pending: Due | None = None
         self.own, self.trained = Tally(), Tally()  # in this run: of this process, and of all up to the last line
@@ -114,8 +113,7 @@ class TrainLog:
         self.flush()
         if self.is_main_process:
             self.lines.flush()
-            if is_bucket(self.board.mirror.target):
-                self.board.flush()
+            self.board.flush()
 
     def flush(self) -> None:
         """Write what is remembered, and the progress line."""
@@ -152,53 +150,6 @@ class TrainLog:
             voice.say(f"{self.name} since step {self.first}: {describe(self.trained)}")
         self.board.close()
         self.lines.close()
-
-
-class _TensorBoard:
-    """clu's writer, in a thread of its own. Where it cannot write it is given up with a line: training goes on."""
-
-    def __init__(self, workdir: str | Path):
-        import tensorflow as tf  # seconds, so only where training writes
-        from clu import asynclib, metric_writers
-
-        self.errors = asynclib.AsyncError, tf.errors.OpError, OSError
-        if is_bucket(workdir):
-            self.errors = (Exception,)  # whatever class a bucket's client raises
-        self.writer, self.mirror = None, Mirror(workdir)
-        with self._given_up():
-            self.writer = metric_writers.create_default_writer(
-                str(self.mirror.folder), just_logging=False, asynchronous=True
-            )
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        with self._given_up():
-            if self.writer is not None:
-                self.writer.write_scalars(step, values)
-
-    def flush(self) -> None:
-        """Into a bucket; a folder has everything sooner or later."""
-        with self._given_up():
-            if self.writer is not None:
-                self.writer.flush()
-                self.mirror.copy()
-
-    def close(self) -> None:
-        with self._given_up():
-            if self.writer is not None:
-                self.writer.close()
-            self.mirror.close()
-
-    @contextlib.contextmanager
-    def _given_up(self) -> Iterator[None]:
-        try:
-            yield
-        except self.errors as error:
-            self.writer = None
-            cause = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            line = next(iter(str(cause).splitlines()), type(cause).__name__)
-            voice.warn(f"nothing more is written for TensorBoard ({line[:200]}): training goes on without it")
 
 
 def describe(tally: Tally) -> str:

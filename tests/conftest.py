@@ -1,7 +1,8 @@
 """Tests run on eight fake CPU devices, without network; real photographs are used where they lie beside the project.
 
 `make test` spreads the files over two processes. What a file compiled is forgotten after it, so that a process stays
-small; on disk it is kept until the end, for other files and for the processes that tests start.
+small; on disk it is kept until the end, for other files and for the processes that tests start. So is the bytecode of
+what they import.
 """
 
 import ctypes
@@ -20,6 +21,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # processes of pytest-xdist f
     _compiled = tempfile.TemporaryDirectory(prefix="iadgpt-tests-compiled-")  # removed when this process ends
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+if sys.dont_write_bytecode:  # as many containers ask for: every process would compile whatever it imports, for seconds
+    _bytecode = tempfile.TemporaryDirectory(prefix="iadgpt-tests-bytecode-")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = _bytecode.name
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads; there are processes enough
 

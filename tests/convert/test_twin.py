@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -92,9 +93,10 @@ def test_alone_it_inspects_as_our_inspector_does(directory, photographs, tmp_pat
     """A process that cannot import JAX or this package: |Δmargin| ≤ 4e-5 (1e-5 of a probability),
     |Δmap| ≤ 1e-4, the same words."""
     query, *references = photographs[:4]
+    kept = {name: os.environ[name] for name in ("PYTHONPYCACHEPREFIX",) if name in os.environ}  # torch's bytecode
     run = subprocess.run(
         [sys.executable, "-c", ALONE, str(directory), *map(str, (query, *references))], capture_output=True, text=True,
-        cwd=tmp_path, env={"PATH": "", "HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1"},
+        cwd=tmp_path, env={"PATH": "", "HF_HOME": str(tmp_path / "hf_home"), "HF_HUB_OFFLINE": "1", **kept},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     told = json.loads(run.stdout.splitlines()[-1])

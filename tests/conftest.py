@@ -36,31 +36,60 @@ import pytest  # noqa: E402
 _PEAKS = pytest.StashKey[dict[str, int]]()  # process -> its peak memory in bytes
 
 
+GROWTH = 100 * 2**20  # bytes a process may grow by before the tests' caches and JAX's are emptied
+_bytes_kept = 0  # what it held after they were emptied last
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """After each file JAX drops its traces and compiled programs, and the tests what they cached: kept, they add up to
-    gigabytes. glibc would keep what compiling needed, too, a few hundred megabytes."""
+    """After files that compiled much JAX drops its traces and compiled programs, and the tests what they cached: kept,
+    they add up to gigabytes. glibc would keep what compiling needed, too, a few hundred megabytes."""
+    global _bytes_kept
     yield
+    if "jax" in sys.modules and (not _bytes_kept or _bytes_now() > _bytes_kept + GROWTH):
+        forget_everything()
+        _bytes_kept = _bytes_now()
+
+
+def forget_everything() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("tests."):
             for value in vars(module).values():
                 getattr(value, "cache_clear", lambda: None)()
-    if "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
-        gc.collect()
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-        if trim is not None:
-            trim(0)
+    sys.modules["jax"].clear_caches()
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
+
+
+def pytest_collection_finish():
+    """What libraries made while they were imported stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """For files whose programs take longer to compile than to run: XLA leaves most optimizations out."""
+    """For files whose programs take longer to compile than to run: XLA leaves most optimizations out, also in the
+    processes that these tests start."""
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.clear_caches()  # in memory a program is not told from the same one compiled otherwise
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
+
+def _bytes_now() -> int:
+    """Resident memory of this process; 0 where there is no /proc to say it."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _peak_bytes() -> int:

@@ -15,7 +15,7 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.infer.inspector import Inspector
 from tests.small_iadgpt import draw_image, lively_params, small_config
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.filterwarnings("ignore")]
 
 
 def test_a_model_trained_with_another_prompt_is_inspected_with_it_on_both_sides(tmp_path):

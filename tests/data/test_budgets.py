@@ -85,7 +85,7 @@ def test_a_text_longer_than_a_row_is_cut_and_counted_and_ends_no_run(shared_dir)
     """Captions of 700 to 2,100 tokens, three to an image, where a row has 1,536 slots."""
     config = one_group(1)
     config.row.slots, config.row.images, config.row.targets = 1536, 4, 900
-    tally = batches_of(config, 1400, shared_dir).measure(2)
+    tally = batches_of(config, 1400, shared_dir).measure(1)
     assert tally.cut == tally.instances > 0
     assert tally.dropped_share <= 0.01 and tally.queries == 3 * tally.instances
 

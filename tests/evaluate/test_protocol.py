@@ -20,6 +20,8 @@ from iadgpt_jax.evaluate.protocol import REFERENCE_POOL, draw_plans
 from iadgpt_jax.infer.inspector import Inspector
 from tests.small_iadgpt import draw_image, draw_mask, lively_params, small_config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CATEGORIES = ("bolt", "nut", "ring")
 
 

@@ -21,6 +21,8 @@ from iadgpt_jax.infer.inspector import Inspector
 from iadgpt_jax.infer.margin import margin_of, probability
 from tests.small_iadgpt import draw_image, lively_params, small_config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ANSWERS = AnswerTokens(normal=2, anomalous=0)
 
 

@@ -58,7 +58,9 @@ def first_moment(state):
                 if isinstance(part, dict))  # fmt: skip
 
 
-@pytest.mark.parametrize(("microbatches", "chunks", "devices"), [(4, 4, 1), (2, 3, 2)])
+@pytest.mark.parametrize(
+    ("microbatches", "chunks", "devices"), [pytest.param(4, 4, 1, marks=pytest.mark.nightly), (2, 3, 2)]
+)
 def test_a_step_in_parts_is_the_step_on_the_whole(microbatches, chunks, devices):
     """Rows with unequal numbers of targets and maps, the paper's min–max over all of them, logits in chunks."""
     expected, expected_metrics = stepped(1, 1)

@@ -35,6 +35,9 @@ SIDE = 84
 INFO = {"image_side": SIDE, "map_space": "probability"}
 
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A checkpoint, and photographs of which one category's masks are complete and the other's are not."""

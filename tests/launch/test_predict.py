@@ -26,6 +26,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 INFO = {"image_side": 84, "map_space": "probability"}
 
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A checkpoint and four photographs, two of them queries of the same name."""

@@ -35,6 +35,8 @@ from launch.train import train
 from tests.small_iadgpt import lively_params, small_config
 from tools import replay_step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):

@@ -95,21 +95,22 @@ def lay_out(encodeds: Sequence[Encoded], vision: VisionTower) -> Prompts:
 
 
 class Generator:
-    """Answers prompts with one model. Compiled once per size of batch, row and room, not per prompt.
+    """Answers prompts with one model. Compiled once per model and size of batch, row and room, not per prompt.
 
     params: the model's parameter tree. stop: token ids that end an answer.
     """
 
     def __init__(self, model: Model, params: dict, stop: Sequence[int]):
         self.model, self.params, self.stop = model, params, tuple(stop)
-        self._start = jax.jit(functools.partial(_start, model, self.stop), static_argnames="room")
-        self._advance = jax.jit(functools.partial(_advance, model, self.stop), donate_argnames="progress")
-        self._generate = jax.jit(functools.partial(_generate, model, self.stop), static_argnames="room")
+        self._start, self._advance, self._generate = (
+            functools.partial(function, model, self.stop) for function in (_START, _ADVANCE, _GENERATE)
+        )
 
     @functools.cached_property
     def weights(self) -> list[dict]:
         """The decoder's layers apart from each other: a second copy, made when first needed."""
-        return jax.jit(functools.partial(model_of(self.model.config).decode.layers, self.model.config))(self.params)
+        config = self.model.config
+        return jax.jit(model_of(config).decode.layers, static_argnums=0)(config, self.params)
 
     def __call__(
         self, encodeds: Sequence[Encoded], max_new: int = 128, sampling: Sampling | None = None
@@ -188,6 +189,11 @@ def _generate(model: Model, stop, params, weights, prompts: Prompts, choice: Cho
         progress,
     )
     return progress.tokens, progress.count
+
+
+_START = jax.jit(_start, static_argnames=("model", "stop", "room"))
+_ADVANCE = jax.jit(_advance, static_argnames=("model", "stop"), donate_argnames="progress")
+_GENERATE = jax.jit(_generate, static_argnames=("model", "stop", "room"))
 
 
 def _apply(model: Model, params, method: str, *arguments):

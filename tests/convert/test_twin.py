@@ -64,6 +64,11 @@ def photographs(tmp_path_factory):
     return paths
 
 
+@pytest.fixture(scope="module")
+def inspector(directory):
+    return Inspector.load(directory)
+
+
 ALONE = """\
 import json, sys
 from importlib.machinery import PathFinder
@@ -89,7 +94,7 @@ print(json.dumps({"class": type(model).__name__, "results": results}))
 """
 
 
-def test_alone_it_inspects_as_our_inspector_does(directory, photographs, tmp_path):
+def test_alone_it_inspects_as_our_inspector_does(directory, inspector, photographs, tmp_path):
     """A process that cannot import JAX or this package: |Δmargin| ≤ 4e-5 (1e-5 of a probability),
     |Δmap| ≤ 1e-4, the same words."""
     query, *references = photographs[:4]
@@ -102,7 +107,8 @@ def test_alone_it_inspects_as_our_inspector_does(directory, photographs, tmp_pat
     told = json.loads(run.stdout.splitlines()[-1])
     assert told["class"] == CLASS
     for (count, ratio), theirs in zip([(0, 1.0), (1, 1.0), (3, 0.4)], told["results"], strict=True):
-        ours = Inspector.load(directory, ratio=ratio).inspect(query, references[:count])
+        one = inspector if ratio == 1 else Inspector.load(directory, ratio=ratio)
+        ours = one.inspect(query, references[:count])
         assert abs(ours.margin - theirs["margin"]) <= 4e-5
         np.testing.assert_allclose(theirs["map"], ours.map, rtol=1e-4, atol=1e-6)
         assert (theirs["answer"], theirs["explanation"]) == (ours.answer, ours.explanation)
@@ -114,10 +120,9 @@ def twin(directory):
     return IADGPTForConditionalGeneration.from_pretrained(directory).eval()
 
 
-def test_many_queries_share_their_references(directory, twin, photographs):
+def test_many_queries_share_their_references(inspector, twin, photographs):
     references = photographs[:2]
     queries = [Image.open(photographs[2]), photographs[4], np.array(Image.open(photographs[3]))]
-    inspector = Inspector.load(directory)
     together = twin.inspect_many(queries, references, explain=False)
     for query, result in zip(queries, together, strict=True):
         alone = twin.inspect(query, references, explain=False)
@@ -129,8 +134,7 @@ def test_many_queries_share_their_references(directory, twin, photographs):
         assert (result.size, result.answer, result.explanation) == (ours.size, ours.answer, "")
 
 
-def test_questions_are_answered_alike(directory, twin, photographs):
-    inspector = Inspector.load(directory)
+def test_questions_are_answered_alike(inspector, twin, photographs):
     for question in ("Where is it?", NORMALITY.question):
         ours = inspector.ask(question, photographs[0], photographs[1:3], max_new=40)
         assert twin.ask(question, photographs[0], photographs[1:3], max_new_tokens=40) == ours != ""
@@ -179,9 +183,8 @@ def chat(directory, photographs, config, words="And is this one flawless?"):
     return messages, inputs | {"input_ids": ids, "mm_token_type_ids": (ids == config.tokens.image).long()}
 
 
-def test_forward_and_generate_take_what_qwen_takes(directory, twin, photographs):
+def test_forward_and_generate_take_what_qwen_takes(directory, inspector, twin, photographs):
     """Chats at native resolution through transformers' processor: logits and greedy tokens are our Inspector's."""
-    inspector = Inspector.load(directory)
     messages, inputs = chat(directory, photographs, inspector.config)
     with torch.no_grad():
         logits = twin(**inputs).logits[0].numpy()
@@ -191,8 +194,7 @@ def test_forward_and_generate_take_what_qwen_takes(directory, twin, photographs)
     assert answer == inspector.chat(messages, max_new=40) and len(new) > 5
 
 
-def test_text_without_images_and_left_padded_batches(directory, twin, photographs):
-    inspector = Inspector.load(directory)
+def test_text_without_images_and_left_padded_batches(directory, inspector, twin, photographs):
     messages = [{"role": "user", "content": "Is it flawless? Where is the defect?"}]
     text = AutoTokenizer.from_pretrained(directory).apply_chat_template(
         messages, add_generation_prompt=True, return_tensors="pt", return_dict=False
@@ -220,7 +222,7 @@ def test_text_without_images_and_left_padded_batches(directory, twin, photograph
         assert row[longest:].tolist() == alone.tolist()
 
 
-def test_aurocs_are_ours_to_four_decimals(directory, twin):
+def test_aurocs_are_ours_to_four_decimals(inspector, twin):
     """Image and pixel AUROC over 24 queries with random labels and masks."""
     rng = np.random.default_rng(5)
     pictures = rng.integers(0, 256, (26, 6, 6, 3), dtype=np.uint8).repeat(14, axis=1).repeat(14, axis=2)
@@ -228,7 +230,7 @@ def test_aurocs_are_ours_to_four_decimals(directory, twin):
     labels, masks = rng.permutation(24) % 2, rng.integers(0, 2, (24, SIDE, SIDE))
     aurocs = []
     for found in (
-        Inspector.load(directory).inspect_many(queries, references, explain=False),
+        inspector.inspect_many(queries, references, explain=False),
         twin.inspect_many(queries, references, explain=False),
     ):
         pixels = np.stack([result.pixel_map for result in found])

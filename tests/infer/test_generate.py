@@ -142,12 +142,15 @@ def test_streamed_tokens_are_those_of_the_batch(generator, params):
     assert list(stopping.stream(LONG, NEW)) == whole[: whole.index(last)]
 
 
-def test_one_compilation_serves_prompts_and_lengths_of_one_size(generator):
+def test_one_compilation_serves_prompts_and_lengths_of_one_size(generator, params):
+    """Whichever generator of the model they are given to."""
     generator([prompt(3, 1, [[("What is wrong?", None)]])], 10)
-    before = generator._generate._cache_size()
-    for seed, question, new in ((4, "Describe its surface.", 9), (5, "Where is the irregular region?", 11)):
-        generator([prompt(seed, 1, [[(question, None)]])], new)
-    assert generator._generate._cache_size() == before
+    programs = generator._generate.func
+    before, other = programs._cache_size(), Generator(IADGPT(CONFIG), params, NO_STOP)
+    asked = ((generator, 4, "Describe its surface.", 9), (other, 5, "Where is the irregular region?", 11))
+    for one, seed, question, new in asked:
+        one([prompt(seed, 1, [[(question, None)]])], new)
+    assert programs._cache_size() == before
 
 
 def test_cold_or_narrow_sampling_is_greedy_and_seeds_decide(generator):

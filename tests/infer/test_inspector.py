@@ -63,7 +63,7 @@ def plainly(inspector, query, references, ratio=1.0):
     return odds / (1 + odds), np.asarray(outputs.probability_maps)[0, 0, 0, : grid[0] * grid[1]].reshape(grid)
 
 
-@pytest.mark.parametrize("references", [0, 1, 3])
+@pytest.mark.parametrize("references", [0, pytest.param(1, marks=pytest.mark.nightly), 3])
 def test_an_inspection_is_the_plain_forward_of_the_trained_prompt(inspector, photographs, references):
     result = inspector.inspect(photographs[0], photographs[1 : 1 + references], explain=False)
     score, map_ = plainly(inspector, photographs[0], photographs[1 : 1 + references])

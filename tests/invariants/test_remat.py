@@ -63,10 +63,14 @@ def gradients(kind: str, policy: str, unroll: bool = False):
     return jax.jit(jax.grad(loss), compiler_options=QUICK)(lively(kind))
 
 
-@pytest.mark.parametrize("kind", ["decoder", "vision"])
-@pytest.mark.parametrize(
-    ("policy", "unroll"), [*((p, False) for p in POLICIES if p != "none"), ("none", True), ("attention", True)]
-)
+WAYS = [*((policy, False) for policy in POLICIES if policy != "none"), ("none", True), ("attention", True)]
+BY_DAY = {("vision", "full", False), ("vision", "attention", True)}  # a policy is one code: the decoder has them all
+CASES = [("decoder", *way) for way in WAYS]
+for case in (("vision", *way) for way in WAYS):
+    CASES.append(pytest.param(*case, marks=() if case in BY_DAY else pytest.mark.nightly))
+
+
+@pytest.mark.parametrize(("kind", "policy", "unroll"), CASES)
 def test_neither_a_policy_nor_an_unrolled_loop_changes_a_gradient(kind, policy, unroll):
     expected, found = gradients(kind, "none"), gradients(kind, policy, unroll)
     for (path, ours), theirs in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):

@@ -34,33 +34,29 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 
 _PEAKS = pytest.StashKey[dict[str, int]]()  # process -> its peak memory in bytes
-
-
-GROWTH = 100 * 2**20  # bytes a process may grow by before the tests' caches and JAX's are emptied
-_bytes_kept = 0  # what it held after they were emptied last
+GROWTH = 100 * 2**20  # bytes a process may grow by before garbage is looked for, which takes a third of a second
+_bytes_kept = 0  # what it held after that
 
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """After files that compiled much JAX drops its traces and compiled programs, and the tests what they cached: kept,
-    they add up to gigabytes. glibc would keep what compiling needed, too, a few hundred megabytes."""
+    """After each file JAX drops its traces and compiled programs, and the tests what they cached: kept, they add up to
+    gigabytes. glibc would keep what compiling needed, too, a few hundred megabytes."""
     global _bytes_kept
     yield
-    if "jax" in sys.modules and (not _bytes_kept or _bytes_now() > _bytes_kept + GROWTH):
-        forget_everything()
-        _bytes_kept = _bytes_now()
-
-
-def forget_everything() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("tests."):
             for value in vars(module).values():
                 getattr(value, "cache_clear", lambda: None)()
+    if "jax" not in sys.modules:
+        return
     sys.modules["jax"].clear_caches()
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-    if trim is not None:
-        trim(0)
+    if not _bytes_kept or _bytes_now() > _bytes_kept + GROWTH:
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        if trim is not None:
+            trim(0)
+        _bytes_kept = _bytes_now()
 
 
 def pytest_collection_finish():

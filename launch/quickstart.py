@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
 
     # ---- Evaluation, with controls and generated answers ----
     from iadgpt_jax.checkpoint.load import load_model
-    from iadgpt_jax.evaluate.answers import generate_answers
+    from iadgpt_jax.evaluate.answers import generate_answers, map_reading
     from iadgpt_jax.evaluate.held_out import evaluate_held_out, gallery
 
     def watch(what):
@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
     answers = generate_answers(
         loaded, held_out, measured.draws.plans[0], ANSWERS_PER_CATEGORY, seed=args.seed, watch=watch("answers")
     )
+    maps = measured.draws.scored[0][max(SHOTS)]
+    grades = answers.grades | {"map_reading": map_reading(held_out, answers.texts, maps)}
 
     # ---- Export for transformers ----
     from iadgpt_jax.checkpoint.files import TOKENIZER
@@ -100,11 +102,12 @@ def run(args: argparse.Namespace) -> None:
 
     # ---- Results ----
     from iadgpt_jax.evaluate.report import write_report
+    from iadgpt_jax.evaluate.report_answers import render_answers
     from iadgpt_jax.evaluate.table import render_table, summary_rows
 
     results = {
         "wall_seconds": round(time.monotonic() - start, 1), "training_seconds": round(trained, 1), "seed": args.seed,
-        **measured.results, "answers": answers.grades, "export": {"directory": export.name, "note": note},
+        **measured.results, "answers": grades, "export": {"directory": export.name, "note": note},
     }  # fmt: skip
     write_json(workdir / "results.json", results)
     write_report(
@@ -119,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
         facts=facts(args, results, source, held_out),
     )
     print(render_table(summary_rows(results)))
-    print(f"answers: {json.dumps(answers.grades)}")
+    print(render_answers(grades))
     print(f"{results['wall_seconds']:.0f} s. Look at {workdir / 'report.html'}; numbers: {workdir / 'results.json'}")
 
 

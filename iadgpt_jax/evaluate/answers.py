@@ -1,8 +1,9 @@
-"""Generated answers on held-out products: what is wrong, and where, graded against what is known of the defect."""
+"""Generated answers on held-out products: what is wrong, and where, graded against what is known of the defect, beside
+what a constant answer would get."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ from iadgpt_jax.data.tasks.instance import Instance, Turn
 from iadgpt_jax.data.tasks.questions import reason
 from iadgpt_jax.evaluate.protocol import CategoryPlan
 from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
+from iadgpt_jax.evaluate.scoring import CategoryScores
+from iadgpt_jax.evaluate.word_bounds import confusion, constant_grades, map_grades
 from iadgpt_jax.infer.generate import Generator
 from iadgpt_jax.models.registry import make_module
 
@@ -27,7 +30,8 @@ AT_ONCE = 16  # categories generated for in one batch
 
 @dataclass(frozen=True)
 class Answers:
-    """grades: as evaluate/reasoning.grade_answers; texts: {sample index: generated answer}."""
+    """grades: as evaluate/reasoning.grade_answers, with "baselines" and "kinds" (evaluate/word_bounds.py); texts:
+    {sample index: generated answer}."""
 
     grades: dict
     texts: dict[int, str]
@@ -57,7 +61,17 @@ def generate_answers(
         for (_, indices), blocks in zip(part, answers, strict=True):
             texts |= {index: loaded.tokenizer.decode(tokens) for index, tokens in zip(indices, blocks, strict=True)}
     truths = [truth(source[index]) for index in texts]
-    return Answers(grade_answers(list(texts.values()), truths, anomalous_answer=prompt.anomalous_answer), texts)
+    said, read = list(texts.values()), {"anomalous_answer": prompt.anomalous_answer}
+    grades = grade_answers(said, truths, **read)
+    grades |= {"baselines": constant_grades(truths), "kinds": confusion(said, truths, **read)}
+    return Answers(grades, texts)
+
+
+def map_reading(source: Source, indices: Collection[int], scored: Mapping[str, CategoryScores]) -> dict:
+    """The grades of places, were they read off the maps of these samples: word_bounds.map_grades. scored: the maps, by
+    category (evaluate/scoring.py)."""
+    maps = {i: m for found in scored.values() for i, m in zip(found.indices, found.maps, strict=True)}
+    return map_grades([maps[index] for index in indices], [truth(source[index]) for index in indices])
 
 
 def chosen(source: Source, plan: CategoryPlan, count: int, seed: int) -> list[int]:

@@ -111,9 +111,9 @@ def grade_answers(
         "count": len(pairs),
         "parsed": _share(claim.defective is not None for claim, _ in pairs),
         "verdict": _share(claim.defective == truth.defective for claim, truth in pairs),
-        "kind": _share(claim.kind == _plain(truth.kind) for claim, truth in pairs if truth.defective and truth.kind),
+        "kind": _share(claim.kind == plain(truth.kind) for claim, truth in pairs if truth.defective and truth.kind),
         "place": _share(claim.place == truth.place for claim, truth in placed),
-        "place_within_one": _share(_within_one(claim.place, truth.place) for claim, truth in placed),
+        "place_within_one": _share(within_one(claim.place, truth.place) for claim, truth in placed),
     }
 
 
@@ -135,12 +135,13 @@ def _place(finding: str) -> str | None:
     return match.group(1) if match else None
 
 
-def _plain(kind: str) -> str:
+def plain(kind: str) -> str:
     """A kind as `read_answer` returns it."""
     return " ".join(kind.lower().replace("-", " ").split())
 
 
-def _within_one(claimed: str | None, true: str) -> bool:
+def within_one(claimed: str | None, true: str) -> bool:
+    """Whether a place is the true one or one of its (up to eight) neighbours."""
     if claimed is None:
         return False
     (row, column), (true_row, true_column) = cell(claimed), cell(true)

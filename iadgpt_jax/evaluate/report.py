@@ -18,6 +18,7 @@ from iadgpt_jax.evaluate.charts import Line, line_chart, moving_average
 from iadgpt_jax.evaluate.gallery import SHOWN, GalleryItem, cards, picture
 from iadgpt_jax.evaluate.metrics import image_metrics, roc_curve
 from iadgpt_jax.evaluate.page import environment, mean_or_nan
+from iadgpt_jax.evaluate.report_answers import answer_table, kind_table
 from iadgpt_jax.evaluate.strips import METRICS, category_strips
 from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, mean_over_shots, references, summary_rows
 from iadgpt_jax.whole_file import write_whole
@@ -25,13 +26,6 @@ from iadgpt_jax.whole_file import write_whole
 MAX_BYTES = 6_000_000  # a page that still travels by mail and opens on a phone
 _PICTURES = ((224, 86), (168, 80), (112, 72), (80, 60))  # longer side and JPEG quality, from best to smallest
 _LOSSES = ("loss", "answer", "focal", "binary_focal", "dice")  # of all that a training log holds
-_ANSWERS = {
-    "verdict": "says rightly whether the product is good",
-    "kind": "names the kind of defect",
-    "place": "names the place, one of nine",
-    "place_within_one": "that place or the one next to it",
-    "parsed": "can be read",
-}
 
 
 def write_report(
@@ -73,7 +67,8 @@ def write_report(
         "lede": lede,
         "stats": _stats(results),
         "headline": _headline(rows),
-        "answers": _answers(results.get("answers") or {}),
+        "answers": answer_table(results.get("answers") or {}),
+        "kinds": kind_table((results.get("answers") or {}).get("kinds") or {}),
         "stages": _loss_curves(curves or {}),
         "roc": _roc(roc or {}),
         "categories": category_strips(_measured(results)),
@@ -146,19 +141,6 @@ def _headline(rows: Sequence[SummaryRow]) -> list[dict]:
         ]
         tables.append({"name": name, "heads": [f"{k}-shot" for k in shots] + ["mean"] * several, "rows": lines})
     return tables
-
-
-def _answers(answers: Mapping) -> dict | None:
-    """Shares of right answers: one column, or one per number of references where the keys are numbers."""
-    per_shots = all(str(key).isdigit() for key in answers)
-    columns = [answers[k] for k in by_shots(answers)] if per_shots else [answers]
-    names = [name for name in _ANSWERS if any(column.get(name) is not None for column in columns)]
-    if not names:
-        return None
-    return {
-        "heads": [references(k) for k in by_shots(answers)] if per_shots else [],
-        "rows": [(_ANSWERS[name], [column.get(name) for column in columns]) for name in names],
-    }
 
 
 def _loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict]:

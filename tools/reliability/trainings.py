@@ -31,7 +31,8 @@ OVERRIDES = {
     "model.vision.mlp": 48, "model.vision.out": 32,
     "model.language.width": 32, "model.language.mlp": 48, "model.language.mrope_section": "(2,1,1)",
 }  # fmt: skip
-IMPORTED = ("clu.asynclib", "tensorboard.summary.writer.record_writer", "orbax.checkpoint", "grain")  # what a training imports when it runs
+# What a training imports when it runs.
+IMPORTED = ("clu.asynclib", "tensorboard.summary.writer.record_writer", "orbax.checkpoint", "grain")
 CLOCKED = ("per_second", "data_wait_share", "mfu", "_gib")  # what a log line says of time and memory
 PATIENCE = 1800.0  # seconds in which a training that was struck has ended
 LOOK = 0.004  # seconds between two looks at its notes

@@ -82,6 +82,7 @@ def common(name: str) -> ml_collections.ConfigDict:
     c.row.targets = 192
     c.row.mask_side = 28 if tiny else 224
     c.row.verdict_weight = 1.0  # of a detection's Yes or No in the answer loss, beside words that weigh 1
+    c.row.words_weight = 1.0  # of words there that name the kind or the place of a defect
     c.loader_threads = 1
     c.loader_processes = 0  # that make batches, each with so many threads; 0: threads of the process that trains
     c.reduced_jpeg = True  # read JPEGs much larger than image_side at a fraction of their size (data/images.py)

@@ -18,8 +18,11 @@ from iadgpt_jax.data.detection_prompt import NORMALITY, DetectionPrompt, occurre
 from iadgpt_jax.data.patches import grid_of, to_patches
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.models.answer_loss import named
 from iadgpt_jax.models.iadgpt.positions import after_image, text_position
 from iadgpt_jax.models.protocols import ModelConfig
+
+VERDICT = named("verdict")  # what the first token of an answer to the detection question says
 
 
 @dataclass
@@ -51,7 +54,8 @@ class EncodedImage:
 class EncodedBlock:
     """One query block. Offsets count from the block's first slot.
 
-    limit: how many shared slots it sees. targets: (offset of the predicting slot, id). keyword_rows: (offset, weight
+    limit: how many shared slots it sees. targets: (offset of the predicting slot, id). target_words: what each says, as
+    in models/rows.Rows. keyword_rows: (offset, weight
     among abnormal words, weight among normal words). map_start: offset of the query image's first token.
     answer: offset of the slot that predicts the first answer token. next_position: where generation goes on.
     """
@@ -59,6 +63,7 @@ class EncodedBlock:
     segment: Segment
     limit: int
     targets: list[tuple[int, int]]
+    target_words: list[int]
     keyword_rows: list[tuple[int, float, float]]
     map_start: int
     mask: np.ndarray | None
@@ -145,7 +150,7 @@ class Encoder:
             else:
                 images.append(self._image(part, len(images), 1.0))
                 position = self._place(segment, images[-1], len(images) - 1, position)
-        block = EncodedBlock(segment, 0, [], [], 0, None, len(segment) - 1, False, position)
+        block = EncodedBlock(segment, 0, [], [], [], 0, None, len(segment) - 1, False, position)
         return Encoded("chat", Segment(), [block], images)
 
     def _image(self, pixels: np.ndarray, index: int, ratio: float) -> EncodedImage:
@@ -179,7 +184,7 @@ class Encoder:
         return self._ids(segment, [special.vision_end], position)
 
     def _block(self, block: Block, images: list[EncodedImage], limit: int, position: int, lead: str) -> EncodedBlock:
-        segment, targets = Segment(), []
+        segment, targets, words = Segment(), [], []
         map_start = 0
         if lead and block.images:
             position, lead = self._text(segment, lead, position), ""
@@ -203,14 +208,31 @@ class Encoder:
                 answer = len(segment) - 1
             if turn.answer is None:
                 break
-            ids = [*self.tokenizer.encode(self.tokenizer.plain(turn.answer)), self.config.tokens.chat_end]
+            encoded, said = self._answer(turn)
+            if index == 0 and detection is not None:
+                said[0] = VERDICT
+            ids = [*encoded, self.config.tokens.chat_end]
             targets += [(len(segment) - 1 + offset, token) for offset, token in enumerate(ids)]
+            words += [*said, 0]
             # The closing token is laid down with the text that follows it, if any does.
             position = self._ids(segment, ids[:-1], position)
         mask = None if detection is None else detection.mask
         return EncodedBlock(
-            segment, limit, targets, keyword_rows, map_start, mask, answer, detection is not None, position
+            segment, limit, targets, words, keyword_rows, map_start, mask, answer, detection is not None, position
         )
+
+    def _answer(self, turn: Turn) -> tuple[tuple[int, ...], list[int]]:
+        """(ids of a turn's answer, what each says, as in Rows.target_words)."""
+        text = self.tokenizer.plain(turn.answer)
+        ids, offsets = self.tokenizer.encode_with_offsets(text)
+        said = [0] * len(ids)
+        for what, part in turn.words:
+            if (start := text.find(part)) < 0:  # cut off (data/shorten.py)
+                continue
+            for index, (low, high) in enumerate(offsets):
+                if low < start + len(part) and high > start:
+                    said[index] = named(what)
+        return ids, said
 
     def _keyword_rows(self, text: str, start: int) -> list[tuple[int, float, float]]:
         """Rows of every keyword's sub-tokens, weighted so that words count equally and sub-tokens within a word too.

@@ -114,7 +114,7 @@ def _empty(count: int, shape: RowShape, vision: VisionTower) -> dict[str, np.nda
         "map_start": ints(m), "map_valid": np.zeros((count, m), np.float32),
         "masks": np.zeros((count, m, shape.mask_side, shape.mask_side), np.uint8),
         "target_slots": ints(a), "target_ids": ints(a), "target_weights": np.zeros((count, a), np.float32),
-        "answer_slots": ints(m),
+        "target_words": ints(a), "answer_slots": ints(m),
     }  # fmt: skip
 
 
@@ -171,9 +171,8 @@ class RowWriter:
         span = slice(self.targets, self.targets + len(block.targets))
         self.arrays["target_slots"][span] = [start + offset for offset, _ in block.targets]
         self.arrays["target_ids"][span] = [token for _, token in block.targets]
-        self.arrays["target_weights"][span] = 1.0
-        if block.scored and block.targets:
-            self.arrays["target_weights"][self.targets] = self.shape.verdict_weight
+        self.arrays["target_words"][span] = block.target_words
+        self.arrays["target_weights"][span] = np.array(self.shape.weights, np.float32)[block.target_words]
         self.targets += len(block.targets)
 
     def _map(self, block: EncodedBlock, start: int, task: str) -> int:

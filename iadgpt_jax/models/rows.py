@@ -27,7 +27,8 @@ class Rows(NamedTuple):
     Maps: map_rows int32[B, M, R], map_weights float32[B, M, 2, R] (abnormal, normal; each sums to 1, or 0 where
     unused), map_start int32[B, M], masks uint8[B, M, h, w], map_valid float32[B, M].
     Targets: target_slots, target_ids int32[B, A], target_weights float32[B, A]: the slot whose hidden state predicts
-    the id. answer_slots int32[B, M]: the slot that predicts the first answer token of a detection question.
+    the id; target_words int32[B, A]: what the id says (answer_loss.named). answer_slots int32[B, M]: the slot that
+    predicts the first answer token of a detection question.
     """
 
     tokens: jax.Array
@@ -49,6 +50,7 @@ class Rows(NamedTuple):
     target_slots: jax.Array
     target_ids: jax.Array
     target_weights: jax.Array
+    target_words: jax.Array
     answer_slots: jax.Array
 
 
@@ -64,7 +66,7 @@ def blank_rows(vision: VisionTower) -> Rows:
         keep=one + 1, anchor=one, image_slot=slots - 1, image_token=slots, map_rows=np.zeros((1, 1, 1), np.int32),
         map_weights=np.zeros((1, 1, 2, 1), np.float32), map_start=one, map_valid=one.astype(np.float32),
         masks=np.zeros((1, 1, 4, 4), np.uint8), target_slots=one, target_ids=one,
-        target_weights=one.astype(np.float32), answer_slots=one,
+        target_weights=one.astype(np.float32), target_words=one, answer_slots=one,
     )  # fmt: skip
 
 

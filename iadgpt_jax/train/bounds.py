@@ -40,7 +40,7 @@ BOUNDS = {
     ONE_OR_MORE: """rows instances image_side source_categories microbatches vocab_chunks
         log_every checkpoint_every keep loader_threads max_skipped
         row.slots row.images row.patches row.maps row.keyword_rows row.targets row.mask_side""",
-    NOT_NEGATIVE: """questions loader_processes pack.group row.prefix row.verdict_weight profile.steps
+    NOT_NEGATIVE: """questions loader_processes pack.group row.prefix row.verdict_weight row.words_weight profile.steps
         optimizer.rate optimizer.warmup optimizer.weight_decay
         loss.answer loss.focal loss.dice_abnormal loss.dice_normal loss.binary_focal loss.focal_gamma
         checkpoint_minutes""",

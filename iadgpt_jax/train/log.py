@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from iadgpt_jax import voice
 from iadgpt_jax.bucket_files import place
 from iadgpt_jax.data.tally import Tally
+from iadgpt_jax.models.answer_loss import means_of_words
 from iadgpt_jax.train.board import Board
 from iadgpt_jax.train.lines import lines_at
 from iadgpt_jax.train.speed import Speed
@@ -124,7 +125,7 @@ class TrainLog:
             return
         step = due.step
         values = {key: float(value) for key, value in jax.device_get(dict(due.metrics)).items()}
-        values |= self._measured(due)
+        values = means_of_words(values) | self._measured(due)
         self.board.write(step, values)
         self.lines.write({"step": step, **{k: round(v, 6) for k, v in values.items()}})
         pace = (time.monotonic() - self.start) / max(step - self.start_step, 1)

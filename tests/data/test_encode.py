@@ -12,6 +12,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.tasks.instance import Block, Detection, Instance, Turn
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer, train_tiny
+from iadgpt_jax.models.answer_loss import WORDS, named
 from iadgpt_jax.models.registry import preset
 from tests.small_iadgpt import apart, detection, draw_image, inspection
 
@@ -200,3 +201,21 @@ def test_a_tokenizer_without_vision_tokens_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}')
     with pytest.raises(InputError, match="lacks .*<|image_pad|>"):
         Tokenizer.load(tmp_path)
+
+
+def test_targets_that_say_something_are_known_apart():
+    """The verdict's first token, and of a reason the words that it marks, wherever they are split; a part that was cut
+    off is nowhere."""
+    rng = np.random.default_rng(0)
+    marks = (("kind", "missing part"), ("place", "top left."), ("place", "remedy"))
+    turns = (Turn("What is wrong?", "There is a missing part at the top left.", marks), Turn("Sure?", "Yes."))
+    block = TINY(Instance("test", (Block(turns, (draw_image(rng, 2, 2),), 0, Detection(True)),))).blocks[0]
+    assert len(block.target_words) == len(block.targets)
+    said = {}
+    for (_, token), word in zip(block.targets, block.target_words, strict=True):
+        said[word] = said.get(word, "") + TINY.tokenizer.decode([token])
+    names = {0: "nothing", **{named(word): word for word in WORDS}}
+    assert {names[word]: text for word, text in said.items() if word} == {
+        "verdict": "No", "kind": " missing part", "place": " top left.",
+    }  # fmt: skip
+    assert said[0] == "There is a at the" + "Yes."

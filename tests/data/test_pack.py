@@ -11,6 +11,7 @@ import pytest
 from iadgpt_jax.data.pack import RowShape, pack, shrink_mask
 from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.errors import InputError
+from iadgpt_jax.models.answer_loss import named
 from iadgpt_jax.models.attention import Lanes
 from tests.small_iadgpt import BUDGET, apart, detection, draw_image, inspection, small_encoder
 
@@ -137,6 +138,17 @@ def test_a_supervised_map_must_fill_its_slot():
         encoded = ENCODER(Instance("small", (detection(rng, 0, high, wide),)))
         with pytest.raises(InputError, match=f"map of an image of {high}×{wide}.*slot of 16"):
             pack([encoded], 1, FLAT, VISION)
+
+
+def test_words_that_name_something_may_weigh_more_than_others():
+    marks = (("kind", "scratch"), ("place", "top."))
+    block = Block((Turn("Is it?", "There is a scratch at the top.", marks),), (draw_image(np.random.default_rng(0)),))
+    encoded = ENCODER(Instance("words", (block,)))
+    rows = pack([encoded], 1, dataclasses.replace(FLAT, verdict_weight=4.0, words_weight=2.0), VISION).rows
+    words = encoded.blocks[0].target_words
+    assert rows.target_words[0, : len(words)].tolist() == words and {0, named("kind"), named("place")} == set(words)
+    assert rows.target_weights[0, : len(words)].tolist() == [2.0 if word else 1.0 for word in words]
+    assert not rows.target_words[0, len(words) :].any()
 
 
 def test_a_verdict_may_weigh_more_than_words():

@@ -15,7 +15,7 @@ import pytest
 from iadgpt_jax.data.loader import put
 from iadgpt_jax.data.pack import RowShape, pack
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.answer_loss import answer_loss, chunked_answer_loss
+from iadgpt_jax.models.answer_loss import answer_losses, chunked_answer_losses, weighted_mean
 from iadgpt_jax.models.iadgpt.losses import LossWeights
 from iadgpt_jax.models.iadgpt.model import IADGPT
 from iadgpt_jax.models.iadgpt.objective import AnswersAndMaps
@@ -97,10 +97,10 @@ def test_logits_in_chunks_give_the_loss_and_gradients_of_whole_ones(dtype):
 
     def whole(hidden, table):
         logits = jnp.einsum("bae,ve->bav", hidden, table.astype(dtype), preferred_element_type=jnp.float32)
-        return answer_loss(logits, ids, weights)
+        return weighted_mean(answer_losses(logits, ids), weights)
 
     def in_chunks(hidden, table):
-        return chunked_answer_loss(hidden, table, 5, ids, weights)
+        return weighted_mean(chunked_answer_losses(hidden, table, 5, ids), weights)
 
     (a, (ha, ta)), (b, (hb, tb)) = (jax.value_and_grad(f, (0, 1))(hidden, table) for f in (whole, in_chunks))
     np.testing.assert_allclose(a, b, rtol=1e-6)
@@ -108,4 +108,4 @@ def test_logits_in_chunks_give_the_loss_and_gradients_of_whole_ones(dtype):
         x, y = np.float32(x), np.float32(y)
         np.testing.assert_allclose(x, y, rtol=0, atol=(1e-6 if dtype == "float32" else 1e-2) * np.abs(x).max())
     with pytest.raises(InputError, match="config.vocab_chunks=7 does not divide the vocabulary of 60"):
-        chunked_answer_loss(hidden, table, 7, ids, weights)
+        chunked_answer_losses(hidden, table, 7, ids)

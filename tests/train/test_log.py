@@ -103,3 +103,15 @@ def test_sums_of_one_process_are_its_numbers(sizes):
 def test_tallies_survive_being_numbers():
     numbers = (OURS + THEIRS).numbers(TASKS)
     assert Tally.of_numbers(TASKS, numbers) == OURS + THEIRS
+
+
+def test_words_are_logged_as_means_where_a_step_has_some(tmp_path):
+    log = log_of(tmp_path, steps=2, every=1)
+    for step, kinds in ((1, 4.0), (2, 0.0)):
+        metrics = {"loss": 1.0, "answer_sum/kind": 2.0 * (kinds > 0), "answer_count/kind": kinds}
+        log.step(step, {name: jnp.float32(value) for name, value in metrics.items()}, OURS, waited=0.0)
+    log.close()
+    log.compiled.close()
+    first, second = lines_of(tmp_path)
+    assert first["answer/kind"] == 0.5 and "answer/kind" not in second
+    assert not any("answer_sum" in name or "answer_count" in name for name in (*first, *second))

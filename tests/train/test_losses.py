@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iadgpt_jax.models.answer_loss import answer_loss
+from iadgpt_jax.models.answer_loss import answer_losses, by_word, means_of_words, weighted_mean
 from iadgpt_jax.models.iadgpt.losses import FLOOR, LossWeights, dice, focal, map_loss, map_scores, upsample
 
 RTOL = 1e-5
@@ -60,8 +60,8 @@ def test_answer_loss_is_the_mean_negative_log_probability_of_the_targets_that_co
     for row, target in np.argwhere(weights > 0):
         exponents = np.exp(np.float64(logits[row, target]))
         total -= math.log(exponents[ids[row, target]] / exponents.sum())
-    np.testing.assert_allclose(answer_loss(logits, ids, weights), total / weights.sum(), rtol=RTOL)
-    assert float(answer_loss(logits, ids, np.zeros_like(weights))) == 0
+    np.testing.assert_allclose(weighted_mean(answer_losses(logits, ids), weights), total / weights.sum(), rtol=RTOL)
+    assert float(weighted_mean(answer_losses(logits, ids), np.zeros_like(weights))) == 0
 
 
 @pytest.mark.parametrize(("grid", "side"), [(1, 8), (2, 7), (4, 28), (16, 224), (4, 4)])
@@ -165,3 +165,15 @@ def test_map_loss_has_finite_gradients(rng, space, case):
     assert np.isfinite(value) and np.isfinite(gradient).all()
     if case == "no valid map":
         assert value == 0 and not np.any(gradient)
+
+
+def test_the_loss_of_words_is_the_mean_over_the_tokens_that_say_them(rng):
+    """A verdict in every row, a kind in one, no place at all: of that there is nothing to log. Weights play no part."""
+    losses = rng.random((3, 5)).astype(np.float32)
+    words = np.zeros((3, 5), np.int32)
+    words[:, 0], words[1, 2:4] = 1, 2
+    metrics = {"loss": 1.0} | {name: float(value) for name, value in by_word(losses, words).items()}
+    means = means_of_words(metrics)
+    assert means.keys() == {"loss", "answer/verdict", "answer/kind"}
+    np.testing.assert_allclose(means["answer/verdict"], losses[:, 0].mean(), rtol=RTOL)
+    np.testing.assert_allclose(means["answer/kind"], losses[1, 2:4].mean(), rtol=RTOL)

@@ -14,8 +14,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Turn:
+    """answer: None where it is to be generated. words: parts of the answer that say something which can be right or
+    wrong, as (what of models/answer_loss.WORDS, the part): logged, and weighed, apart. Each is taken where it first
+    occurs."""
+
     question: str
-    answer: str | None = None  # None: to be generated
+    answer: str | None = None
+    words: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from iadgpt_jax.errors import InputError
-from iadgpt_jax.models.answer_loss import answer_loss, check_chunks, chunked_answer_loss
+from iadgpt_jax.models.answer_loss import answer_losses, by_word, check_chunks, chunked_answer_losses, weighted_mean
 from iadgpt_jax.models.attention import Lanes
 from iadgpt_jax.models.iadgpt.losses import MAP_SPACES, LossWeights, map_loss
 from iadgpt_jax.models.iadgpt.model import IADGPT, Outputs
@@ -50,13 +50,14 @@ class AnswersAndMaps:
         linear, and left out of the parts by name."""
         outputs = self.model.apply({"params": params}, rows, self.lanes, self.maps)
         hidden = take_slots(outputs.hidden, rows.target_slots)
-        targets = rows.target_ids, rows.target_weights, totals and totals.targets
         if self.vocab_chunks > 1:
             table = self.model.apply({"params": params}, method=IADGPT.vocabulary)
-            parts = {"answer": chunked_answer_loss(hidden, table, self.vocab_chunks, *targets)}
+            losses = chunked_answer_losses(hidden, table, self.vocab_chunks, rows.target_ids)
         else:
             logits = self.model.apply({"params": params}, hidden, method=IADGPT.logits)
-            parts = {"answer": answer_loss(logits, *targets)}
+            losses = answer_losses(logits, rows.target_ids)
+        answer = weighted_mean(losses, rows.target_weights, totals and totals.targets)
+        parts = {"answer": answer, **by_word(losses, rows.target_words)}
         total = self.weights.answer * parts["answer"]
         if slopes is not None:
             return total + (self._maps(outputs) * slopes).sum(), {"loss": total, **parts}

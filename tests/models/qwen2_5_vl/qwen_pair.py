@@ -254,6 +254,6 @@ def rows_of(batch: list[list[Chat]], config: ModelConfig, slots: int, image_slot
         positions=positions, patches=patches, grid=grid, keep=keep, anchor=anchor, map_rows=one[..., None],
         map_weights=np.zeros((size, 1, 2, 1), np.float32), map_start=one, map_valid=one.astype(np.float32),
         masks=np.zeros((size, 1, 1, 1), np.uint8), target_slots=one, target_ids=one,
-        target_weights=one.astype(np.float32), answer_slots=one, **text,
+        target_weights=one.astype(np.float32), target_words=one, answer_slots=one, **text,
     )  # fmt: skip
     return rows, spans

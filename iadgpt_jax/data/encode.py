@@ -211,9 +211,9 @@ class Encoder:
             encoded, said = self._answer(turn)
             if index == 0 and detection is not None:
                 said[0] = VERDICT
-            ids = [*encoded, self.config.tokens.chat_end]
+            ids = [*encoded, self.config.tokens.chat_end] if turn.whole else encoded
             targets += [(len(segment) - 1 + offset, token) for offset, token in enumerate(ids)]
-            words += [*said, 0]
+            words += [*said, 0] if turn.whole else said
             # The closing token is laid down with the text that follows it, if any does.
             position = self._ids(segment, ids[:-1], position)
         mask = None if detection is None else detection.mask

@@ -20,6 +20,8 @@ def corpus(seed: int = 0) -> list[str]:
             sentences.extend(captions.captions(family(rng), marks))
     for fact in facts.every():
         sentences.extend((fact.kind, fact.cause, fact.remedy))
+        # As answers have them, behind a blank: " scratch" is then one token.
+        sentences.append(f"There is a {fact.kind}: {fact.cause}: {fact.remedy}")
     sentences.extend(f"It is {name}." for name in palette.NAMED)
     sentences.extend(f"{number(n)} {noun}, {plural(noun)}" for n, noun in enumerate(COUNTED, 1))
     sentences.extend(

@@ -13,6 +13,7 @@ from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from iadgpt_jax.data.tokenizer import Tokenizer
 from iadgpt_jax.models.registry import preset
 from iadgpt_jax.procedural import corpus
+from iadgpt_jax.procedural.facts import KINDS
 
 
 def test_special_ids_are_the_presets():
@@ -62,6 +63,17 @@ def test_prompts_are_made_of_whole_words():
             total += 1
             broken += len(tokenizer.encode(word)) > 1
     assert broken / total < 0.01
+
+
+def test_kinds_of_defects_are_whole_words_that_begin_apart():
+    """In an answer they follow a blank. That the first token tells them apart is what a loss of kinds is about."""
+    tokenizer = tiny_tokenizer()
+    first = tokenizer.encode("There is a")
+    pieces = {kind: tokenizer.encode(f"There is a {kind} at the top.")[len(first) :] for kind in KINDS}
+    assert len({ids[0] for ids in pieces.values()}) == len(KINDS)
+    for kind, ids in pieces.items():
+        words = [tokenizer.decode([token]) for token in ids[: len(kind.split())]]
+        assert words == [f" {word}" for word in kind.split()]
 
 
 def _words(sentence: str) -> list[str]:

@@ -68,6 +68,7 @@ class Sample:
     exchanges: tuple[Exchange, ...] = ()
     references: tuple[str, ...] = ()  # keys of good images that the publication shows beside this one
     random_references: tuple[str, ...] = ()  # keys of others that it has drawn at random
+    made: str = ""  # by which synthesizer (data/synthesis/table.py) its defect was; "": it is a photograph as taken
 
 
 class Conversation(NamedTuple):

@@ -93,6 +93,7 @@ class CategoryTask:
                 image, mask = made
                 return replace(
                     sample, image=image, mask=mask, defective=True, key=f"{sample.key}+{synthesizer.name}",
+                    made=synthesizer.name,
                     defect=Defect(synthesizer.kind, cause="", remedy="") if self.synthetic_kinds else None,
                 )  # fmt: skip
         return sample

@@ -16,11 +16,13 @@ import numpy as np
 class Turn:
     """answer: None where it is to be generated. words: parts of the answer that say something which can be right or
     wrong, as (what of models/answer_loss.WORDS, the part): logged, and weighed, apart. Each is taken where it first
-    occurs."""
+    occurs. whole: False where the answer would go on: how it does is not taught, nor that it ends here, so the turn is
+    the last of its block."""
 
     question: str
     answer: str | None = None
     words: tuple[tuple[str, str], ...] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True)

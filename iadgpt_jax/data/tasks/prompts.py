@@ -26,6 +26,8 @@ WHERE_DIFFERENT = "Where does the last image differ from the first?"
 NOWHERE = "Nowhere."
 DIFFERS_AT = "Do they differ at the {place}?"
 YES, NO = "Yes.", "No."
+# Short questions, as people ask them of one product.
+WHERE, WHY, IS_THERE = "Where is it?", "Why?", "Is there a {kind}?"
 IRREGULAR = "Where is the irregular region?"
 
 
@@ -50,14 +52,25 @@ def reasoning(sample: Sample) -> str:
     """The reasoned answer about a sample: what is wrong, where if it has a mask, and why and what to do if known."""
     if not sample.defective:
         return NOTHING_WRONG
+    return " ".join(filter(None, (finding(sample), why(sample))))
+
+
+def finding(sample: Sample) -> str:
+    """What is wrong with a sample, and where if it has a mask."""
+    if not sample.defective:
+        return NOTHING_WRONG
     place = place_of(sample)
     kind = sample.defect.kind if sample.defect else "defect"
-    answer = f"There is a {kind}" + (f" at the {place}." if place else ".")
-    if sample.defect and sample.defect.cause:
-        answer += f" Likely cause: {sample.defect.cause}."
-    if sample.defect and sample.defect.remedy:
-        answer += f" Remedy: {sample.defect.remedy}."
-    return answer
+    return f"There is a {kind}" + (f" at the {place}." if place else ".")
+
+
+def why(sample: Sample) -> str:
+    """Cause and remedy of a sample's defect, as far as they are known; "" where neither is, and of a good one."""
+    if not sample.defective or not sample.defect:
+        return ""
+    cause = f"Likely cause: {sample.defect.cause}." if sample.defect.cause else ""
+    remedy = f"Remedy: {sample.defect.remedy}." if sample.defect.remedy else ""
+    return " ".join(filter(None, (cause, remedy)))
 
 
 def corpus() -> list[str]:
@@ -66,6 +79,7 @@ def corpus() -> list[str]:
     sentences += [REASON, NOTHING_WRONG, *DESCRIBE, ODD_ONE, NONE_DIFFERS]
     sentences += [odd_one(i) for i in range(len(ORDINALS))]
     sentences += [WHERE_DIFFERENT, NOWHERE, IRREGULAR, YES, NO, SYSTEM, "system", "user", "assistant"]
+    sentences += [WHERE, WHY, IS_THERE.format(kind="defect"), "Likely cause: defect."]
     for place in PLACES:
         sentences += [DIFFERS_AT.format(place=place), at(place)]
         sentences += [f"There is a defect at the {place}. Likely cause: defect. Remedy: defect."]

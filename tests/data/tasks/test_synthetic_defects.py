@@ -66,7 +66,7 @@ def test_reasons_name_the_kind_where_they_are_told_to(source):
         return {b.turns[0].answer.split(" at ")[0] for i in instances(task, 20) for b in i.blocks}
 
     assert answers(synthetic_kinds=True) == {"There is a blended-in patch", "Nothing. The product is normal."}
-    assert answers() == {"There is a defect", "Nothing. The product is normal."}
+    assert not any(answer.startswith("There is") for answer in answers()), "nobody asks for its kind"
 
 
 @pytest.mark.parametrize("name", SYNTHESIZERS)

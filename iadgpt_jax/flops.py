@@ -22,6 +22,7 @@ from typing import Protocol
 
 from iadgpt_jax.chips import find_chip
 from iadgpt_jax.models.attention import Lanes
+from iadgpt_jax.models.iadgpt.config import WAVES
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 
@@ -125,6 +126,7 @@ def train_parts(
         "vision_full_attention": part("vision_full_attention", tower, False, 2),
         "fusion": part("fusion", tower, gates),
         "merger": part("merger", tower or gates or merger, merger),
+        "places": part("places", False, config.places and trains("places/kernel")),
         "compression": Part(forward["compression"]),
         "decoder_layers": part("decoder_layers", after, layers),
         "decoder_attention": part("decoder_attention", after, False, 2),
@@ -153,6 +155,7 @@ def _forward(
     return {
         **v.flops(images, shape.patches),
         "fusion": 2.0 * (GROUPS - 1) * patches * v.width if config.taps else 0.0,
+        "places": 2.0 * images * per_image * (WAVES**2 - 1) * v.out if config.places else 0.0,
         "compression": 2.0 * images * per_image**2 * v.out,
         "decoder_layers": 2.0 * rows * shape.slots * c.depth * (c.width * (2 * heads + 2 * kv) + 3 * c.width * c.mlp),
         "decoder_attention": 4.0 * rows * c.depth * heads * (visible_pairs(shape) if pairs is None else pairs),

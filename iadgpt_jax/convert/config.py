@@ -76,6 +76,7 @@ def model_config_from_hf(hf: dict, where: str = "config.json", taps: bool | None
     config = ModelConfig(
         name=ours.get("name", "qwen2.5-vl"), vision=vision, language=language, tokens=tokens, taps=taps,
         map_layers=ours.get("map_layers", "all"), positions=ours.get("positions", "qwen"),
+        places=ours.get("places", False),
         init=ours.get("init", "normal"),
     )  # fmt: skip
     return config if "name" in ours else dataclasses.replace(config, name=_published_name(config))
@@ -150,6 +151,7 @@ def hf_config_from_model(
             "taps": config.taps,
             "map_layers": config.map_layers,
             "positions": config.positions,
+            "places": config.places,
             "init": config.init,
             "chat_start": tokens.chat_start,
             "chat_end": tokens.chat_end,

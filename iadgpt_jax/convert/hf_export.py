@@ -71,6 +71,8 @@ def export_hf(
             f"the fusion gates are {_numbers(gates)}, not 0, so stock transformers would compute another model; "
             "export without --stock, or a checkpoint from before stage 1"
         )
+    if stock and config.places:
+        raise InputError("image tokens carry places, which stock transformers knows nothing of; export without --stock")
     if out.exists() and not replace and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; remove it or choose another --out")
     tokenizer = Tokenizer.load(tokenizer_directory)
@@ -126,12 +128,19 @@ def differences(config: ModelConfig, gates: np.ndarray) -> str:
         parts.append(f"multi-layer fusion (gates {_numbers(gates)})")
     if config.positions == "aligned":
         parts.append("aligned image positions")
+    if config.places:
+        parts.append("places of image tokens")
     if not parts:
         return ""
     return (
-        f"stock transformers loads this checkpoint but will not reproduce its {' and '.join(parts)}, "
+        f"stock transformers loads this checkpoint but will not reproduce its {listed(parts)}, "
         "nor the compression of further references"
     )
+
+
+def listed(parts: list[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
 
 
 def _write_json(file: Path, values: dict) -> None:

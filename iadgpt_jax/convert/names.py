@@ -10,11 +10,13 @@ import re
 from dataclasses import dataclass
 
 from iadgpt_jax.convert.axes import Axes
+from iadgpt_jax.models.iadgpt.config import WAVES
 from iadgpt_jax.models.protocols import ModelConfig
 from iadgpt_jax.models.qwen2_5_vl.config import GROUPS
 from iadgpt_jax.models.qwen2_5_vl.hub_names import language_names, language_sizes
 
 GATES = "iadgpt.fusion.gates"  # ours alone: no stock checkpoint has it
+PLACES = "iadgpt.places.kernel"  # likewise, of a model that has them
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,16 @@ class Entry:
 
 
 def entries(config: ModelConfig, gates: bool = False) -> list[Entry]:
-    """All tensors of a checkpoint in file order; `gates` adds the fusion gates under our own name."""
+    """All tensors of a checkpoint in file order, places of image tokens among them where the model has some; `gates`
+    adds the fusion gates. Both under names of our own."""
     vision, language = config.vision.axis_sizes(), language_sizes(config.language)
     rows = [Entry(*row, Axes.parse(text, vision)) for *row, text in config.vision.hub_names()]
     rows += [Entry(*row, Axes.parse(text, language)) for *row, text in language_names(config.language)]
     if gates:
         rows.append(Entry(GATES, "vision/fusion/gates", (), Axes.parse("gate -> gate", {"gate": GROUPS - 1})))
+    if config.places:
+        sizes = {"wave": WAVES**2 - 1, "width": config.language.width}
+        rows.append(Entry(PLACES, "places/kernel", (), Axes.parse("wave width -> wave width", sizes)))
     return rows
 
 

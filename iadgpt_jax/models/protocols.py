@@ -68,6 +68,7 @@ class ModelConfig(Protocol):
     tokens: SpecialTokens
     taps: bool  # whether there are anomaly maps
     positions: str  # a rule of iadgpt/positions.py
+    places: bool  # whether image tokens carry where they stand, as iadgpt/places.py has it
 
     def to_dict(self) -> dict: ...
 

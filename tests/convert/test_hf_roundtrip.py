@@ -16,7 +16,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLForConditi
 
 from iadgpt_jax.convert.hf_export import export_hf
 from iadgpt_jax.convert.hf_import import open_hf
-from iadgpt_jax.convert.names import GATES
+from iadgpt_jax.convert.names import GATES, PLACES
 from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.native_resolution import PUBLISHED
 from iadgpt_jax.errors import InputError
@@ -158,12 +158,12 @@ def test_stock_logits_are_ours(tmp_path):
 
 
 def test_trained_gates_travel_and_are_announced(tmp_path):
-    config, tokenizer = fitted_small(positions="aligned")
+    config, tokenizer = fitted_small(positions="aligned", places=True)
     tokenizer.save(tmp_path / "tokenizer")
     params = random_params(config)
     params["vision"]["fusion"]["gates"] = np.array([0.5, 0, -0.25], np.float32)
     said = export_hf(params, config, tmp_path / "tokenizer", tmp_path / "hf", info=dict(stage=3, image_side=112))
-    assert "gates 0.5, 0, -0.25" in said and "aligned image positions" in said and "\n" not in said
+    assert "gates 0.5, 0, -0.25" in said and "aligned image positions and places of" in said and "\n" not in said
     card = (tmp_path / "hf" / "README.md").read_text()
     assert "Trained through stage 3 at 112×112 pixels." in card and said[1:] in card
     back = open_hf(tmp_path / "hf")
@@ -171,7 +171,7 @@ def test_trained_gates_travel_and_are_announced(tmp_path):
     assert back.config == config and back.info == known
     same_bits(back.params(), params)
     _, info = stock(tmp_path / "hf")  # loads, but for the tensor it has no place for
-    assert info == {"unexpected_keys": [GATES]}
+    assert info == {"unexpected_keys": [GATES, PLACES]}
     with pytest.raises(InputError, match=r"gates are 0\.5, 0, -0\.25, not 0"):
         export_hf(params, config, tmp_path / "tokenizer", tmp_path / "other", stock=True)
     assert not (tmp_path / "other").exists()

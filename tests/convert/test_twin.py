@@ -45,7 +45,7 @@ def directory(request, tmp_path_factory):
     positions, map_space = request.param
     root = tmp_path_factory.mktemp(positions)
     layers = "last" if positions == "aligned" else "all"  # of the maps: one kind shows both
-    config = small_config(positions=positions, map_layers=layers, **UNTIED)
+    config = small_config(positions=positions, map_layers=layers, places=positions == "qwen", **UNTIED)
     tiny_tokenizer().save(root / "tokenizer")
     info = {"stage": 3, "image_side": SIDE, "map_space": map_space}
     export_hf(lively_params(config), config, root / "tokenizer", root / "hf", info=info)
@@ -301,13 +301,14 @@ def test_only_trained_models_ship_it(tmp_path):
     tiny_tokenizer().save(tmp_path / "tokenizer")
     params = lively_params(config)
     params["vision"]["fusion"]["gates"] = np.zeros(3, np.float32)
-    plain = small_config(taps=False)
+    plain, placed = small_config(taps=False), small_config(places=True)
     untapped = params | {"vision": {k: v for k, v in params["vision"].items() if k != "fusion"}}
     cases = {
         "imported": (params, config, {}, {}, False),
         "trained": (params, config, {"stage": 1}, {}, True),
         "as stock": (params, config, {"stage": 1}, {"stock": True}, False),
         "aligned": (params, dataclasses.replace(config, positions="aligned"), {}, {}, True),
+        "places": (params | {"places": {"kernel": lively_params(placed)["places"]["kernel"]}}, placed, {}, {}, True),
         "one layer": (params, dataclasses.replace(config, map_layers="last"), {"stage": 1}, {}, True),
         "without taps": (untapped, plain, {"stage": 1}, {}, False),
     }

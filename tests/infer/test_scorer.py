@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def make_scorer(positions: str = "qwen", **options) -> Scorer:
-    config = small_config(positions=positions)
+    config = small_config(positions=positions, places=positions == "aligned")
     return Scorer(IADGPT(config), lively_params(config), Encoder(config, tiny_tokenizer()), **options)
 
 

@@ -58,6 +58,38 @@ class Fusion(nn.Module):
         return (hidden + fused.to(hidden.dtype),)
 
 
+class Places(nn.Module):
+    """A learned vector of where in its image it stands, added to every merged token: cosines along height and width, of
+    all pairs of WAVES frequencies but the two constant ones. Hung onto a stock ViT by a hook."""
+
+    WAVES = 4
+
+    def __init__(self, width: int, merge: int):
+        super().__init__()
+        self.kernel = nn.Parameter(torch.zeros(self.WAVES**2 - 1, width))
+        self.merge = merge
+
+    def attach(self, visual: nn.Module) -> None:
+        visual.register_forward_hook(self._add, with_kwargs=True)
+
+    def _add(self, visual, inputs, named, output):
+        grids = named["grid_thw"] if "grid_thw" in named else inputs[1]
+        waves = torch.cat([self._waves(*grid) for grid in grids.tolist()]).to(self.kernel.device)
+        places = waves @ self.kernel.float()
+        output.pooler_output = output.pooler_output + places.to(output.pooler_output.dtype)
+        return output
+
+    def _waves(self, frames: int, high: int, wide: int) -> torch.Tensor:
+        """float32[N, F] of one image's (or of all frames') merged tokens in raster order."""
+        k = torch.pi * torch.arange(self.WAVES)
+        down, along = (
+            torch.cos((torch.arange(side // self.merge)[:, None] + 0.5) / (side // self.merge) * k)
+            for side in (high, wide)
+        )
+        pairs = down[:, None, :, None] * along[None, :, None, :]
+        return pairs.reshape(-1, self.WAVES**2)[:, 1:].repeat(frames, 1)
+
+
 class IADGPTModel(Qwen2_5_VLModel):
     """Qwen2.5-VL's body; with `positions` "aligned" every image stands at the same height and width, and only time
     advances: text at (t, 0, 0), an image at (t, row, column), whatever follows it at t + 1."""
@@ -141,6 +173,10 @@ class IADGPTForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
         if config.iadgpt["fusion"]:  # the gates are not 0
             self.iadgpt["fusion"] = Fusion()
             self.iadgpt["fusion"].attach(self.model.visual)
+        if config.iadgpt.get("places"):
+            vision = config.vision_config
+            self.iadgpt["places"] = Places(vision.out_hidden_size, vision.spatial_merge_size)
+            self.iadgpt["places"].attach(self.model.visual)
         depth = config.text_config.num_hidden_layers
         tapped = range(depth // GROUPS - 1, depth, depth // GROUPS)
         self.tapped = tapped[-1:] if config.iadgpt.get("map_layers") == "last" else tapped  # maps are their mean
@@ -256,6 +292,8 @@ class IADGPTForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
         super()._init_weights(module)
         if isinstance(module, Fusion):
             nn.init.zeros_(module.gates)
+        if isinstance(module, Places):
+            nn.init.zeros_(module.kernel)
 
 
 # The hub's names (visual.*, model.*) are those of the class this one extends; transformers looks them up by class name.

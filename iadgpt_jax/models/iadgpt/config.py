@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from iadgpt_jax.models.layers import Projections
 
 MAP_LAYERS = {"all": slice(None), "last": slice(-1, None)}  # which tapped layers maps are read from
-NEUTRAL = "^vision/fusion/gates$"  # weights to start from may lack them: they begin at 0 and then change nothing
+# Cosines along each side of an image that a place is told by (places.py), the constant one among them: as many as tell
+# four rows, or three thirds, apart.
+WAVES = 4
+# Weights to start from may lack these: they begin at 0 and then change nothing.
+NEUTRAL = "^(vision/fusion/gates|places/kernel)$"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """One IADGPT. vision: of any kind in models/vision_towers.py. taps: carries fusion gates and attention maps.
     map_layers: which of the tapped layers a map is the mean of, "all" (eq. 5) or the "last" alone. positions: "qwen" or
-    "aligned" (positions.py)."""
+    "aligned" (positions.py). places: image tokens carry where they stand (places.py)."""
 
     name: str = "7b"
     vision: VisionTower = VisionConfig()
@@ -34,12 +38,16 @@ class ModelConfig:
     taps: bool = True
     map_layers: str = "all"
     positions: str = "qwen"
+    places: bool = False
     init: str = "normal"  # "normal": std .02 as Qwen; "compare": attention starts as matching, to train from scratch
 
     def __post_init__(self):
         vision, language = self.vision, self.language
-        if not isinstance(self.name, str) or not isinstance(self.taps, bool):
-            raise InputError(f"model {self.name!r}: taps is {self.taps!r}; choose true or false, and a name of letters")
+        if not isinstance(self.name, str) or not isinstance(self.taps, bool) or not isinstance(self.places, bool):
+            raise InputError(
+                f"model {self.name!r}: taps is {self.taps!r}, places {self.places!r}; choose true or false, and a name "
+                "of letters"
+            )
         language.check(self.name)
         vision.check(self.name)
         check_values(self.name, self.tokens, least=0)

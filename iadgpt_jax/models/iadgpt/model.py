@@ -20,6 +20,7 @@ from iadgpt_jax.models.iadgpt.compression import kept_tokens
 from iadgpt_jax.models.iadgpt.config import MAP_LAYERS, ModelConfig
 from iadgpt_jax.models.iadgpt.fusion import Fusion
 from iadgpt_jax.models.iadgpt.maps import KeywordRows, pooled
+from iadgpt_jax.models.iadgpt.places import Places
 from iadgpt_jax.models.iadgpt.positions import text_position
 from iadgpt_jax.models.qwen2_5_vl.language import Decoder, LayerInput
 from iadgpt_jax.models.qwen2_5_vl.rope import mrope_angles
@@ -49,6 +50,7 @@ class IADGPT(nn.Module):
             dtype=self.dtype, combine=functools.partial(Fusion, c.vision.eps) if c.taps else None, project=project,
             remat=self.remat, kernels=self.kernels, unroll=self.unroll,
         )  # fmt: skip
+        self.places = Places(c.language.width) if c.places else None
         pin = ActivationSharding(self.kernels.mesh, self.kernels.rules)
         self.language = Decoder(c.language, project, self.remat, self.unroll, pin)
 
@@ -56,6 +58,8 @@ class IADGPT(nn.Module):
         """Vision tower over row slots: uint8[B, I, P, C], int32[B, I, 2] -> tokens [B, I, N, E], bool[B, I, N]."""
         batch, images = patches.shape[:2]
         tokens, valid = self.vision(patches.reshape(-1, *patches.shape[2:]), grid.reshape(-1, 2))
+        if self.places is not None:
+            tokens += self.places(grid.reshape(-1, 2), tokens.shape[1], tokens.dtype)
         return tokens.reshape(batch, images, *tokens.shape[1:]), valid.reshape(batch, images, -1)
 
     def insert_images(self, tokens, valid, grid, keep, anchor, image_slot, image_token, text, positions):

@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
     # ---- Evaluation, with controls and generated answers ----
     from iadgpt_jax.checkpoint.load import load_model
     from iadgpt_jax.evaluate.answers import generate_answers, map_reading
+    from iadgpt_jax.evaluate.asked import ask_pairs
     from iadgpt_jax.evaluate.held_out import evaluate_held_out, gallery
 
     def watch(what):
@@ -91,6 +92,8 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = measured.draws.scored[0][max(SHOTS)]
     grades = answers.grades | {"map_reading": map_reading(held_out, answers.texts, maps)}
+    plans, questions = measured.draws.plans[0], watch("short questions")
+    grades["asked"] = ask_pairs(loaded, held_out, plans, seed=args.seed, watch=questions)
 
     # ---- Export for transformers ----
     from iadgpt_jax.checkpoint.files import TOKENIZER

@@ -4,7 +4,7 @@ what a constant answer would get."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +15,7 @@ from iadgpt_jax.data.encode import Encoder
 from iadgpt_jax.data.place import place_of
 from iadgpt_jax.data.sources.sample import Sample, Source
 from iadgpt_jax.data.tasks import prompts
-from iadgpt_jax.data.tasks.instance import Instance, Turn
-from iadgpt_jax.data.tasks.questions import reason
+from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
 from iadgpt_jax.evaluate.protocol import CategoryPlan
 from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
 from iadgpt_jax.evaluate.scoring import CategoryScores
@@ -47,21 +46,12 @@ def generate_answers(
     watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> Answers:
     """Ask what is wrong with `per_category` queries of every plan, half of them defective, against all references."""
-    prompt = prompt_of(loaded.info)
-    encoder = Encoder(loaded.config, loaded.tokenizer, prompt)
-    special = loaded.config.tokens
-    model = make_module(loaded.config, jnp.dtype(trained_dtype(loaded)))
-    generator = Generator(model, loaded.params, (special.chat_end, special.end_of_text))
     asked = [chosen(source, plan, per_category, seed) for plan in plans]
-    texts: dict[int, str] = {}
-    batches = range(0, len(plans), AT_ONCE)
-    for start in watch(batches, len(batches)):
-        part = list(zip(plans[start : start + AT_ONCE], asked[start : start + AT_ONCE], strict=True))
-        answers = generator([encoder(question(source, plan, indices)) for plan, indices in part], LONGEST)
-        for (_, indices), blocks in zip(part, answers, strict=True):
-            texts |= {index: loaded.tokenizer.decode(tokens) for index, tokens in zip(indices, blocks, strict=True)}
+    questions = [[(index, prompts.REASON) for index in indices] for indices in asked]
+    answered = answers_to(questions, loaded, source, plans, watch=watch)
+    texts = {index: text for part in zip(asked, answered, strict=True) for index, text in zip(*part, strict=True)}
     truths = [truth(source[index]) for index in texts]
-    said, read = list(texts.values()), {"anomalous_answer": prompt.anomalous_answer}
+    said, read = list(texts.values()), {"anomalous_answer": prompt_of(loaded.info).anomalous_answer}
     grades = grade_answers(said, truths, **read)
     grades |= {"baselines": constant_grades(truths), "kinds": confusion(said, truths, **read)}
     return Answers(grades, texts)
@@ -74,6 +64,29 @@ def map_reading(source: Source, indices: Collection[int], scored: Mapping[str, C
     return map_grades([maps[index] for index in indices], [truth(source[index]) for index in indices])
 
 
+def answers_to(
+    questions: Sequence[Sequence[tuple[int, str]]],
+    loaded: LoadedModel,
+    source: Source,
+    plans: Sequence[CategoryPlan],
+    *,
+    watch: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> list[list[str]]:
+    """What the model says, greedily, to questions (sample index, text) about queries of every plan, one by one and
+    against all references of the plan."""
+    encoder = Encoder(loaded.config, loaded.tokenizer, prompt_of(loaded.info))
+    special = loaded.config.tokens
+    model = make_module(loaded.config, jnp.dtype(trained_dtype(loaded)))
+    generator = Generator(model, loaded.params, (special.chat_end, special.end_of_text))
+    texts: list[list[str]] = []
+    batches = range(0, len(plans), AT_ONCE)
+    for start in watch(batches, len(batches)):
+        part = zip(plans[start : start + AT_ONCE], questions[start : start + AT_ONCE], strict=True)
+        for blocks in generator([encoder(_asking(source, *one)) for one in part], LONGEST):
+            texts.append([loaded.tokenizer.decode(tokens) for tokens in blocks])
+    return texts
+
+
 def chosen(source: Source, plan: CategoryPlan, count: int, seed: int) -> list[int]:
     """`count` queries of a plan, half of them defective as far as there are enough."""
     rng = np.random.default_rng([seed, len(plan.queries)])
@@ -83,9 +96,10 @@ def chosen(source: Source, plan: CategoryPlan, count: int, seed: int) -> list[in
     return [*defective, *good]
 
 
-def question(source: Source, plan: CategoryPlan, indices: Sequence[int]) -> Instance:
-    blocks = (replace(reason(source[index], len(plan.references)), turns=(Turn(prompts.REASON),)) for index in indices)
-    return Instance("answers", tuple(blocks), tuple(source[i].image for i in plan.references))
+def _asking(source: Source, plan: CategoryPlan, questions: Sequence[tuple[int, str]]) -> Instance:
+    seen = len(plan.references)
+    blocks = tuple(Block((Turn(text),), (source[index].image,), seen) for index, text in questions)
+    return Instance("answers", blocks, tuple(source[i].image for i in plan.references))
 
 
 def truth(sample: Sample) -> Truth:

@@ -18,7 +18,7 @@ from iadgpt_jax.evaluate.charts import Line, line_chart, moving_average
 from iadgpt_jax.evaluate.gallery import SHOWN, GalleryItem, cards, picture
 from iadgpt_jax.evaluate.metrics import image_metrics, roc_curve
 from iadgpt_jax.evaluate.page import environment, mean_or_nan
-from iadgpt_jax.evaluate.report_answers import answer_table, kind_table
+from iadgpt_jax.evaluate.report_answers import answer_table, asked_table, kind_table
 from iadgpt_jax.evaluate.strips import METRICS, category_strips
 from iadgpt_jax.evaluate.table import CONTROLS, SummaryRow, by_shots, mean_over_shots, references, summary_rows
 from iadgpt_jax.whole_file import write_whole
@@ -68,6 +68,7 @@ def write_report(
         "stats": _stats(results),
         "headline": _headline(rows),
         "answers": answer_table(results.get("answers") or {}),
+        "asked": asked_table((results.get("answers") or {}).get("asked") or {}),
         "kinds": kind_table((results.get("answers") or {}).get("kinds") or {}),
         "stages": _loss_curves(curves or {}),
         "roc": _roc(roc or {}),

@@ -1,9 +1,9 @@
 """Graded answers as tables: shares of right ones beside what constant answers and the map would get, and which kinds of
-defect are taken for which. For the report, and the first for a terminal."""
+defect are taken for which. For the report and, but for the kinds, for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from iadgpt_jax.evaluate.table import by_shots, references, value_text
 
@@ -14,6 +14,8 @@ GRADES = {
     "place_within_one": "that place or the one next to it",
     "parsed": "can be read",
 }
+QUESTIONS = {"where": "Where is it?", "is_there": "Is there a scratch? (or whatever it is)", "why": "Why?"}
+PAIRS = {"good": "a good product", "defective": "a defective one", "both": "both right"}
 BESIDE = {"baselines": "one constant answer", "map_reading": "read off its map"}  # what results hold beside the model
 
 
@@ -32,13 +34,29 @@ def answer_table(answers: Mapping) -> dict | None:
     return {"heads": heads, "rows": [(GRADES[name], [column.get(name) for column in columns]) for name in names]}
 
 
+def asked_table(asked: Mapping[str, Mapping[str, float]]) -> dict | None:
+    """Likewise of short questions (evaluate/asked.py): rows are questions, columns good products, defective ones, and
+    pairs of which both are right."""
+    if not asked:
+        return None
+    rows = [(QUESTIONS.get(name, name), [shares[which] for which in PAIRS]) for name, shares in asked.items()]
+    return {"heads": list(PAIRS.values()), "rows": rows}
+
+
 def render_answers(answers: Mapping) -> str:
-    """The same as plain text in aligned columns."""
-    table = answer_table(answers)
-    if table is None:
+    """Both tables as plain text in aligned columns."""
+    first = answer_table(answers)
+    if first is None:
         return "no answers were graded"
-    lines = [(f"{answers['count']} answers" if "count" in answers else "answers", *(table["heads"] or ("share",)))]
-    lines += [(what, *map(value_text, shares)) for what, shares in table["rows"]]
+    told = f"{answers['count']} answers" if "count" in answers else "answers"
+    texts = [_aligned(told, first["heads"] or ["share"], first["rows"])]
+    if second := asked_table(answers.get("asked") or {}):
+        texts.append(_aligned("short questions, asked of", second["heads"], second["rows"]))
+    return "\n\n".join(texts)
+
+
+def _aligned(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence]]) -> str:
+    lines = [(title, *heads), *((name, *map(value_text, values)) for name, values in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join((line[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(line[1:], widths[1:], strict=True))))

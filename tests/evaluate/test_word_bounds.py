@@ -7,7 +7,9 @@ import pytest
 
 from iadgpt_jax.data.place import PLACES, cell
 from iadgpt_jax.data.sources.sample import Defect, Sample
+from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.evaluate.answers import map_reading
+from iadgpt_jax.evaluate.asked import grade_pairs
 from iadgpt_jax.evaluate.reasoning import Truth, grade_answers
 from iadgpt_jax.evaluate.report import write_report
 from iadgpt_jax.evaluate.report_answers import answer_table, kind_table, render_answers
@@ -103,3 +105,25 @@ def test_the_screen_and_the_report_show_them_beside_the_model(tmp_path):
     assert "one constant answer" in text and "0.667" in text and "Which kind it says" in text
     write_report(tmp_path / "r.html", title="t", results={"answers": {**answers, "kinds": {}}})
     assert "Which kind it says" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_short_questions_count_where_both_of_a_pair_are_right(tmp_path):
+    """Three pairs: rightly answered, answered without looking, and wrong about the place and the cause."""
+    mask = np.zeros((9, 9), np.uint8)
+    mask[0, 0] = 1
+    bad = Sample(mask, mask, True, "nut", "test", "a", defect=Defect("dent", "impact", "soften it"))
+    good = Sample(mask, np.zeros_like(mask), False, "nut", "test", "b")
+    looked = ["At the top left.", "Nowhere.", "Yes.", "No.", "Likely cause: impact.", prompts.NOTHING_WRONG]
+    blind = ["Nowhere.", "Nowhere.", "Yes.", "Yes.", prompts.NOTHING_WRONG, prompts.NOTHING_WRONG]
+    wrong = ["At the top.", "Nowhere.", "Yes.", "No.", "Likely cause: dust.", prompts.NOTHING_WRONG]
+    shares = grade_pairs([(bad, good, looked), (bad, good, blind), (bad, good, wrong)])
+    third = pytest.approx(1 / 3)
+    assert shares == {
+        "where": {"good": 1.0, "defective": third, "both": third},
+        "is_there": {"good": pytest.approx(2 / 3), "defective": 1.0, "both": pytest.approx(2 / 3)},
+        "why": {"good": 1.0, "defective": third, "both": third},
+    }
+    answers = {"count": 6, "verdict": 0.5, "asked": shares}
+    assert render_answers(answers).splitlines()[-1].split() == ["Why?", "1.000", "0.333", "0.333"]
+    write_report(tmp_path / "r.html", title="t", results={"answers": answers})
+    assert "Where is it?" in Page((tmp_path / "r.html").read_text(encoding="utf-8")).text

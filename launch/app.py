@@ -1,6 +1,6 @@
 """A page in the browser: drop good examples, drop parts, see verdict, map and explanation, ask, keep products.
 
-    python launch/app.py --checkpoint=DIR [--products=DIR] [--port=7860]
+    iadgpt app --checkpoint=DIR [--products=DIR] [--port=7860]        python launch/app.py … does the same
 
 The page is served on loopback only, to this machine. Nothing is sent elsewhere, and the photographs are forgotten when
 the app ends; products stay in their folder, where launch/serve.py and launch/predict.py find them. docs/app.md shows
@@ -72,21 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
+    return parser().parse_args(arguments)
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
+    made.add_argument(
         "--checkpoint", required=True, type=Path, metavar="DIR",
         help="a training workdir, one step in its checkpoints folder, or a Hugging Face directory",
     )  # fmt: skip
-    parser.add_argument(
+    made.add_argument(
         "--products", type=Path, default=Path("products"), metavar="DIR",
         help="folder that keeps the products (default: products)",
     )  # fmt: skip
-    parser.add_argument("--port", type=int, default=7860, help="port of the page (default: 7860)")
-    parser.add_argument(
+    made.add_argument("--port", type=int, default=7860, help="port of the page (default: 7860)")
+    made.add_argument(
         "--side", type=int, metavar="N",
         help="pixels of the square that images are squashed to, a multiple of 28 (default: that of training)",
     )  # fmt: skip
-    return parser.parse_args(arguments)
+    return made
 
 
 if __name__ == "__main__":

@@ -102,16 +102,18 @@ def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...]
     from iadgpt_jax.infer.product_file import export_product, open_product, save_product
 
     product = open_product(flags.product) if flags.product else None
+    from iadgpt_jax.infer.tiles import parse_tiles, under
+
+    tiles = product.tiles if product else parse_tiles(flags.tiles)
     say(f"loading {flags.checkpoint}")
     from iadgpt_jax.checkpoint.load import open_checkpoint
     from iadgpt_jax.infer.inspector import Inspector
     from iadgpt_jax.infer.product import checkpoint_name
 
     of_product = {"ratio": product.ratio, "side": product.side} if product else {}
-    inspector = Inspector.load(
-        flags.checkpoint, prompt=prompt, **({"ratio": flags.ratio, "side": flags.side} | of_product)
-    )
-    name = checkpoint_name(open_checkpoint(flags.checkpoint)) if product or further is not None else ""
+    whole = Inspector.load(flags.checkpoint, prompt=prompt, **({"ratio": flags.ratio, "side": flags.side} | of_product))
+    inspector = under(whole, whole.ratio, whole.side, tiles)
+    name = checkpoint_name(open_checkpoint(flags.checkpoint), whole.step) if product or further is not None else ""
     if product:
         product.check_made_with(name)
     elif further is not None:
@@ -134,7 +136,7 @@ def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...]
             records.append(record)
             line = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode()
             print(line, file=journal, flush=True)
-            told_so = readable(record, inspector.prompt.question, len(paths) > BRIEFLY)
+            told_so = readable(record, whole.prompt.question, len(paths) > BRIEFLY)
             print(line if flags.json else printable(told_so), flush=True)
     finish(flags, records, standard)
 
@@ -150,10 +152,11 @@ def check_together(flags: argparse.Namespace) -> None:
     if flags.threshold is not None and flags.good_share is not None:
         raise InputError("--threshold and --good_share both set the threshold: leave one out")
     if flags.product:
-        if flags.reference or flags.good or flags.good_share is not None or flags.ratio != 1 or flags.side:
+        brought = ("reference", "good", "good_share", "ratio", "side", "tiles")
+        if any(getattr(flags, name) != parser().get_default(name) for name in brought):
             raise InputError(
-                "--product brings references, threshold, ratio and side: leave out --reference, --good, --good_share, "
-                "--ratio and --side"
+                "--product brings references, threshold, ratio, side and tiles: leave out --reference, --good, "
+                "--good_share, --ratio, --side and --tiles"
             )
 
 
@@ -355,6 +358,11 @@ def parser() -> Parser:
     add(
         "--side", type=int, metavar="N",
         help="pixels of the square that images are squashed to, a multiple of 28 (default: that of training)",
+    )  # fmt: skip
+    add(
+        "--tiles", default="1x1", metavar="RxC",
+        help="inspect every photograph in overlapping tiles, for defects too small to see in the whole: 2x2, 3x3 "
+        "(default: %(default)s, whole)",
     )  # fmt: skip
     return made
 

@@ -1,6 +1,6 @@
 """Inspect photographs over HTTP: products, inspections in batches, chats as OpenAI's clients speak, metrics.
 
-    python launch/serve.py --checkpoint=DIR [--products=DIR] [--port=8000]
+    iadgpt serve --checkpoint=DIR [--products=DIR] [--port=8000]      python launch/serve.py … does the same
     curl -F reference=@good.png -F name=screws localhost:8000/products
     curl -F photograph=@part.png localhost:8000/products/screws/inspect
 
@@ -72,40 +72,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
+    return parser().parse_args(arguments)
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, buckets=("checkpoint",))
+    made.add_argument(
         "--checkpoint", required=True, type=Path, metavar="DIR",
         help="a training workdir, one step in its checkpoints folder, or a Hugging Face directory",
     )  # fmt: skip
-    parser.add_argument(
+    made.add_argument(
         "--products", type=Path, default=Path("products"), metavar="DIR",
         help="folder that keeps the products (default: products)",
     )  # fmt: skip
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen at (default: 8000)")
-    parser.add_argument(
+    made.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
+    made.add_argument("--port", type=int, default=8000, help="port to listen at (default: 8000)")
+    made.add_argument(
         "--ratio", type=float, default=1.0, metavar="R",
         help="of new products: share of the tokens kept of every reference but the first (default: 1.0)",
     )  # fmt: skip
-    parser.add_argument(
+    made.add_argument(
         "--side", type=int, metavar="N",
         help="of new products: pixels of the square that images are squashed to (default: that of training)",
     )  # fmt: skip
-    parser.add_argument(
+    made.add_argument(
         "--queue",
         type=int,
         default=64,
         metavar="N",
         help="photographs that may wait; more get status 429 (default: 64)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="a request waits at most so long (default: 60)"
     )
-    parser.add_argument(
+    made.add_argument(
         "--most_megabytes", type=float, default=64.0, metavar="MB",
         help="of a request; larger ones get status 413 (default: 64)",
     )  # fmt: skip
-    return parser.parse_args(arguments)
+    return made
 
 
 if __name__ == "__main__":

@@ -303,9 +303,10 @@ def test_a_server_that_stops_finishes_what_it_has_and_takes_on_nothing(tmp_path)
             thread.start()
         until(lambda: queued(client) == 2)
         service = client.app.state.service
-        closing = threading.Thread(target=service.close)
+        service.draining = True  # as uvicorn's SIGTERM does; it ends the application when the last request is answered
+        closing = threading.Thread(target=service.device.close)
         closing.start()
-        until(lambda: service.draining and service.device._closing)
+        until(lambda: service.device._closing)
         assert client.post(INSPECT, files=[photograph(1)]).status_code == 503
         assert client.post("/v1/chat/completions", json=chat_about(1)).status_code == 503
         assert client.get("/health").status_code == 503

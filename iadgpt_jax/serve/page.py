@@ -218,6 +218,13 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
 
         box.submit(clear(on_ask), [bench_state, box, chat], [bench_state, chat, box])
 
+        async def on_clear(bench):
+            if bench:
+                bench.messages = []
+            yield bench
+
+        chat.clear(clear(on_clear), bench_state, bench_state)
+
         # ---- Products ----
 
         async def on_choose(bench, good, further, shots, ratio, tiles, share, opacity, order):

@@ -33,7 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import jinja2
 import yaml
 
-from iadgpt_jax.errors import InputError, Parser, clear_errors, refuse_buckets
+from iadgpt_jax.buckets import is_bucket
+from iadgpt_jax.errors import InputError, Parser, clear_errors, refuse_bucket, refuse_buckets
 from iadgpt_jax.train.bounds import BUCKETS, check_configuration
 from launch.configuration import read_config
 from launch.sweep import SWEEP_FLAGS, add_flags
@@ -109,6 +110,8 @@ def main(arguments: list[str] | None = None) -> None:
     if is_sweep(flags.config):
         from launch.cluster.sweep_jobs import render_sweep
 
+        refuse_bucket(flags.workdir)
+
         render_sweep(flags, kind, values, overrides)
         return
     check_training(flags.config, overrides, values["devices"], values["processes"])
@@ -178,8 +181,10 @@ def check_values(values: dict, workdir: str) -> None:
     for name in ("image", "mount", "project", "environment"):
         if re.search(r"\s", values.get(name, "")):
             raise InputError(f"--{name}={values[name]}: no spaces")
-    if "mount" in values and not Path(workdir).is_relative_to(values["mount"]):
-        raise InputError(f"--workdir={workdir} would be lost with its pod: put it under --mount={values['mount']}")
+    if "mount" in values and not is_bucket(workdir) and not Path(workdir).is_relative_to(values["mount"]):
+        raise InputError(
+            f"--workdir={workdir} would be lost with its pod: put it under --mount={values['mount']}, or in gs://"
+        )
 
 
 def check_training(config: str, overrides: list[str], devices: int, processes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import subprocess
 
@@ -48,6 +49,32 @@ def test_every_kind_runs_the_training_command(capsys, kind, tmp_path):
         (line,) = [word for word in words if "launch/train.py" in word]
         words = shlex.split(line.split("&&")[-1])
     assert words[-len(COMMAND) :] == COMMAND
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_workdir_and_a_start_in_gs_are_passed_on_and_other_paths_there_refused(capsys, kind):
+    there = ["--", "--config.init_from=gs://bucket/qwen7b", "--config.source=/shared/parts"]
+    text = rendered(capsys, kind, "--workdir=gs://bucket/stage3", overrides=there)
+    assert "gs://bucket/stage3" in text and "gs://bucket/qwen7b" in text
+    for wrong in (["--", there[1], "--config.source=gs://bucket/parts"], ["--", "--config.init_from=s3://bucket/x"]):
+        with pytest.raises(SystemExit):
+            main([kind, *COMMON, *KINDS[kind], *wrong])
+        assert "is in a bucket" in capsys.readouterr().err
+
+
+def test_a_job_that_is_stuck_or_lost_a_process_is_queued_again_as_often_as_it_may(capsys):
+    """By its exit status: 143 stopped, 75 stuck, 134 and 137 ended with others; 2 is faulty input."""
+    script = rendered(capsys, "slurm", "--restarts=3")
+    script = script.replace("cd /iadgpt_jax\n", "").replace("source .venv/bin/activate\n", "")
+    for status, restarts, again in [
+        (143, 9, True), (75, 2, True), (75, 3, False), (134, 0, True), (137, 0, True), (2, 0, False), (0, 0, False),
+    ]:  # fmt: skip
+        stand_ins = f"srun() {{ return {status}; }}\nscontrol() {{ echo again; }}\n"
+        ended = subprocess.run(
+            ["bash"], input=stand_ins + script, text=True, capture_output=True,
+            env=os.environ | {"SLURM_RESTART_COUNT": str(restarts), "SLURM_JOB_ID": "1"},
+        )  # fmt: skip
+        assert (ended.returncode, ended.stdout) == (status, "again\n" if again else ""), (status, ended.stderr)
 
 
 def test_a_partition_is_named_where_one_is_asked_for(capsys):

@@ -99,11 +99,12 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def _line(self) -> str:
-        who = f"process {self.process} of {self.processes} " if self.processes > 1 else ""
+        who = f"process {self.process} of {self.processes}" if self.processes > 1 else f"process {os.getpid()}"
         return (
-            f"{who}on {socket.gethostname()} has not done a step for {time.monotonic() - self.since:.0f} s, after step "
-            f"{self.step} of {self.workdir}, while {self.what} (every thread's stack is above): start the same command "
-            "again, which goes on from the last checkpoint; where steps take that long, raise config.watchdog_minutes"
+            f"{who} on {socket.gethostname()} has not done a step for {time.monotonic() - self.since:.0f} s, after "
+            f"step {self.step} of {self.workdir}, while {self.what} (every thread's stack is above): start the same "
+            "command again, which goes on from the last checkpoint; where steps take that long, raise "
+            "config.watchdog_minutes"
         )
 
 

@@ -75,7 +75,8 @@ class Choice(NamedTuple):
 def lay_out(encodeds: Sequence[Encoded], vision: VisionTower) -> Prompts:
     """Prompts as host arrays, one row each, their sizes rounded up so that shapes repeat."""
     bare = [
-        replace(e, blocks=[replace(b, targets=[], keyword_rows=[], scored=False) for b in e.blocks]) for e in encodeds
+        replace(e, blocks=[replace(b, targets=[], target_words=[], keyword_rows=[], scored=False) for b in e.blocks])
+        for e in encodeds
     ]
     shape = bucketed_row_shape(bare, vision)
     rows, answers = bucket(len(bare)), shape.maps

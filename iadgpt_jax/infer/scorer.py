@@ -144,7 +144,8 @@ def on_all(cache: Any, mesh: jax.sharding.Mesh, rules: ShardingRules) -> Any:
 
 def encode_images(model: Model, params, patches, grid):
     """patches uint8[Q, P, 3·patch²], grid int32[Q, 2] -> tokens [Q, N, E] in raster order."""
-    return model.apply({"params": params}, patches, grid, method=lambda m, p, g: m.vision(p, g)[0])
+    tokens, _ = model.apply({"params": params}, patches[:, None], grid[:, None], method="encode_images")
+    return tokens[:, 0]
 
 
 def score_queries(model: Model, answers: AnswerTokens, map_space: str, params, cache, limits, starts, tokens, question):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from iadgpt_jax.data.encode import Encoded
-from iadgpt_jax.data.tasks.instance import Block, Instance, Turn
+from iadgpt_jax.data.tasks.instance import Block, Detection, Instance, Turn
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.generate import Choice, Generator, Progress, Sampling, _choose, lay_out, likeliest
 from iadgpt_jax.models.iadgpt.model import IADGPT
@@ -217,3 +217,13 @@ def test_greedy_tokens_equal_those_of_transformers(count, new):
             **inputs, max_new_tokens=new, do_sample=False, eos_token_id=None, pad_token_id=0
         )
         assert answer[0] == theirs[0, inputs["input_ids"].shape[1] :].tolist()
+
+
+def test_a_prompt_with_answered_turns_is_laid_out_without_targets():
+    """A verdict and a question answered before: history, of which nothing is to be learned here."""
+    turns = (Turn("What is it?", "There is a dent.", (("kind", "dent"),)), Turn("Where is it?"))
+    block = Block(turns, (draw_image(np.random.default_rng(0), 3, 4),), 0, Detection(True))
+    encoder = small_encoder()
+    prompts = lay_out([encoder(Instance("asked", (block,)))], encoder.config.vision)
+    assert not prompts.rows.target_weights.any() and not prompts.rows.target_words.any()
+    assert prompts.wanted[0, 0] and prompts.position[0, 0] > 0

@@ -75,7 +75,8 @@ def test_the_flags_of_a_command_exist(script, rest):
     code = (ROOT / script).read_text() + '"--quiet" "--help"'  # which every command has
     for module in re.findall(r"^from ([\w.]+) import .*\badd_\w*flags", code, re.MULTILINE):
         code += (ROOT / f"{module.replace('.', '/')}.py").read_text()
-    configurations = "".join(path.read_text() for path in (ROOT / "configs").glob("*.py"))
+    described = [*(ROOT / "configs").glob("*.py"), ROOT / "iadgpt_jax/models/iadgpt/config.py"]  # there config.model
+    configurations = "".join(path.read_text() for path in described)
     for flag in re.findall(r"--([\w.]+)", rest.partition(" -- ")[0]):
         head, _, key = flag.partition(".")
         assert f'"{head}"' in code or f'"--{head}"' in code, f"--{flag}"

@@ -36,9 +36,9 @@ from iadgpt_jax.journal import Journal
 from iadgpt_jax.train.saving import UNFINISHED
 from iadgpt_jax.whole_file import write_json
 from tools.reliability.chaos_table import results, table
-from tools.reliability.trainings import Alone, Pair, Training, differences, wait_for
+from tools.reliability.trainings import LOOK, Alone, Pair, Training, differences, wait_for
 
-MOMENTS = {"start": 2, "step": 2, "save": 6}  # what a kill waits for: how often
+MOMENTS = {"start": 2, "step": 2, "save": 2, "writing": 4}  # what a kill waits for: how often
 DELAYS = (0.0, 0.02, 0.2, 1.0)  # seconds it then waits at most
 UNDISTURBED, AGAIN = "undisturbed", "again"
 
@@ -76,9 +76,8 @@ def disturb(training: Training, journal: Journal, kills: int, seed: int) -> None
         step = training.step(run)
         training.start(run)
         number = signal.SIGTERM if done % 10 == 9 else signal.SIGKILL
-        struck = (
-            strike(training, Random(f"{seed}/{training.processes}/{done}"), number, seconds) if done < kills else ""
-        )
+        rng = Random(f"{seed}/{training.processes}/{run}/{done}")
+        struck = strike(training, run, rng, number, seconds) if done < kills else ""
         status = training.status()
         entry = {"processes": training.processes, "run": run, "status": status}
         if status == 0:
@@ -116,23 +115,29 @@ def undisturbed(training: Training) -> float:
     return seconds
 
 
-def strike(training: Training, rng: Random, number: int, seconds: float) -> str:
+def strike(training: Training, run: int, rng: Random, number: int, seconds: float) -> str:
     """Send a signal at a random moment of a life; says whom it met, "" if the life had ended."""
     (moment,) = rng.choices(tuple(MOMENTS), tuple(MOMENTS.values()))
     times, delay = rng.randint(1, 3), rng.choice(DELAYS) * rng.random()
     if moment == "start":
         time.sleep(seconds * rng.random())
-    elif wait_for(training, moment, times):
+    elif wait_for(training, "save" if moment == "writing" else moment, times):
+        while moment == "writing" and training.running() and not unfinished(training, run):
+            time.sleep(LOOK)  # the state is still being copied
         time.sleep(delay)
     return training.strike(number, rng) if training.running() else ""
 
 
 def left(training: Training, run: int, step: int) -> dict:
     """Where a life ended that went on from `step`, and the steps that the next one has to compute again."""
-    unfinished = any((epath.Path(training.workdir(run)) / STEPS).glob(UNFINISHED))
     begun = training.noted("step")
-    moment = "during a save" if unfinished else "between saves" if begun else "while starting"
+    moment = "during a save" if unfinished(training, run) else "between saves" if begun else "while starting"
     return {"moment": moment, "lost": step + begun - training.step(run) if begun else 0}
+
+
+def unfinished(training: Training, run: int) -> bool:
+    """Whether a step is being written, or was when its writer died."""
+    return any((epath.Path(training.workdir(run)) / STEPS).glob(UNFINISHED))
 
 
 def parse(arguments: Sequence[str] | None):

@@ -31,6 +31,7 @@ class Stub(Training):
         last = STEPS if run == chaos.UNDISTURBED else min(self.step(run) + STEPS // LIVES, STEPS)
         for step in range(self.step(run), last + 1):
             (self.folder / str(step)).mkdir(exist_ok=True)
+        (self.folder / f"{last}.orbax-checkpoint-tmp").mkdir(exist_ok=True)
         self.alive, self.ending = last < STEPS, 0
         self.notes.write_text("step\nsave\n" * 3)
         self.said.write_text("going on\n")

@@ -68,6 +68,10 @@ def test_the_readme_stays_short():
     assert len(PAGES["README.md"].splitlines()) <= 180
 
 
+# Where keys stand that configurations take over from the code.
+OPTIONS = {"model": ("iadgpt_jax/models/*/config.py",), "mixture": ("iadgpt_jax/data/tasks/*.py",)}
+
+
 @pytest.mark.parametrize("script, rest", COMMANDS, ids=[script for script, _ in COMMANDS])
 def test_the_flags_of_a_command_exist(script, rest):
     """Every --flag of a documented command stands in its script or the module that adds flags to it; --config.KEY in
@@ -75,16 +79,18 @@ def test_the_flags_of_a_command_exist(script, rest):
     code = (ROOT / script).read_text() + '"--quiet" "--help"'  # which every command has
     for module in re.findall(r"^from ([\w.]+) import .*\badd_\w*flags", code, re.MULTILINE):
         code += (ROOT / f"{module.replace('.', '/')}.py").read_text()
-    described = [*(ROOT / "configs").glob("*.py"), ROOT / "iadgpt_jax/models/iadgpt/config.py"]  # there config.model
-    configurations = "".join(path.read_text() for path in described)
+    configurations = "".join(path.read_text() for path in (ROOT / "configs").glob("*.py"))
     for flag in re.findall(r"--([\w.]+)", rest.partition(" -- ")[0]):
         head, _, key = flag.partition(".")
         assert f'"{head}"' in code or f'"--{head}"' in code, f"--{flag}"
         names = key.split(".") if key else []
         if names[:1] == ["sources"]:
             names.pop(1)  # a source's name is the reader's own
+        text = configurations
+        for pattern in OPTIONS.get(names[0], ()) if names else ():
+            text += "".join(path.read_text() for path in ROOT.glob(pattern))
         for name in names:
-            assert re.search(rf"\b{name}\b", configurations), f"--{flag}"
+            assert re.search(rf"\b{name}\b", text), f"--{flag}"
 
 
 def test_no_file_cites_what_is_not_in_the_repository():

@@ -109,10 +109,12 @@ def staged(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def copy_up(local: Path, folder: str | os.PathLike) -> None:
-    """Copy the files below a local folder into a folder of a bucket, those inside folders first."""
+    """Copy the files below a local folder into a folder of a bucket, those inside folders first. Raises InputError as
+    `clear`."""
     names = [path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()]
-    for name in sorted(names, key=lambda name: (-name.count("/"), name)):
-        file_system(folder).put_file(str(local / name), f"{address(folder)}/{name}")
+    with clear(folder):
+        for name in sorted(names, key=lambda name: (-name.count("/"), name)):
+            file_system(folder).put_file(str(local / name), f"{address(folder)}/{name}")
 
 
 def copied(folder: str | os.PathLike) -> Path:

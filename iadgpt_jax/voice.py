@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 RED, YELLOW = "31", "33"
+_WARNING = "warning: "  # so that what gets a single function to speak with can warn, too
 _QUIET = False
 
 
@@ -26,8 +27,10 @@ def is_quiet() -> bool:
 
 
 def say(line: str) -> None:
-    """What is being done, for whoever waits."""
-    if not _QUIET:
+    """What is being done, for whoever waits; a line that begins with "warning: " is a warning, as `warn` says it."""
+    if line.startswith(_WARNING):
+        warn(line.removeprefix(_WARNING))
+    elif not _QUIET:
         print(line, file=sys.stderr, flush=True)
 
 

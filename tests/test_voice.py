@@ -28,9 +28,10 @@ def test_quiet_leaves_warnings_and_ends_with_the_command(capsys):
         voice.say("working")
         Meter("counting", "things")(1, 1)
         voice.warn("something is odd")
+        voice.say("warning: and something else")
 
     main("--quiet")
-    assert capsys.readouterr().err == "warning: something is odd\n"
+    assert capsys.readouterr().err == "warning: something is odd\nwarning: and something else\n"
     main()
     assert capsys.readouterr().err.startswith("working\ncounting 1/1 things")
 

@@ -9,10 +9,11 @@ Importing this module loads neither JAX nor Orbax, so that a command can refuse 
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from iadgpt_jax.bucket_files import place
+from iadgpt_jax.bucket_files import clear, place
 from iadgpt_jax.buckets import is_bucket, refusal
 from iadgpt_jax.errors import InputError
 
@@ -25,9 +26,14 @@ def kind_of(checkpoint: str | Path) -> Literal["workdir", "hf"]:
     """What a path holds, by its files: a workdir (or one of its steps), or a Hugging Face directory.
 
     Raises:
-      InputError: it is no checkpoint.
+      InputError: it is no checkpoint, or its bucket cannot be reached.
     """
     path = place(checkpoint)
+    with clear(path) if is_bucket(path) else contextlib.nullcontext():
+        return _kind_of(path)
+
+
+def _kind_of(path: Any) -> Literal["workdir", "hf"]:
     if not path.exists():
         raise InputError(f"no checkpoint at {path}: the path does not exist")
     if not path.is_dir():

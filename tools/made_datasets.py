@@ -251,8 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--datasets={','.join(unknown)}: choose among {', '.join(LAYOUTS)}")
     if args.categories < 1 or args.photographs < 4 or args.side < 64:
         raise InputError(
-            f"--categories={args.categories} --photographs={args.photographs} --side={args.side}: choose at least 1, 4 "
-            "and 64"
+            f"--categories={args.categories} --photographs={args.photographs} --side={args.side}: choose at least one "
+            "category, 4 good and 4 defective photographs of it, and 64 pixels"
         )
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise InputError(f"{args.out} exists and is not an empty folder; remove it or choose another --out")

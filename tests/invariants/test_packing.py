@@ -35,6 +35,9 @@ ENCODER = small_encoder()
 CONFIG = ENCODER.config
 PARAMS = lively_params(CONFIG)
 MODEL = IADGPT(CONFIG)
+# Seeds of instances. Not 0 and 1: the smallest entries of one of their maps differ by less than rounding, and which of
+# them min–max takes for the smallest decides where its gradient goes.
+SEEDS = (3, 4, 5)
 ROWS = 3  # of every forward pass: empty ones are added, so that one program serves each shape
 FLAT = RowShape(slots=448, images=10, patches=BUDGET, maps=8, keyword_rows=8, targets=96, mask_side=16)
 ONE = dataclasses.replace(FLAT, slots=192, images=4, maps=2, targets=32)  # a row for one prompt alone
@@ -104,13 +107,15 @@ def assert_trained_equal(ours, theirs):
 def three():
     """Three instances of several blocks; the middle one compresses its second reference."""
     ratios = (1.0, 0.4, 1.0)
-    return [ENCODER(inspection(seed, ratio=ratio)) for seed, ratio in enumerate(ratios)]
+    return [ENCODER(inspection(seed, ratio=ratio)) for seed, ratio in zip(SEEDS, ratios, strict=True)]
 
 
 @pytest.fixture(scope="module")
 def singles():
     """Six plain prompts: an inspection each with its own copies of the references it sees, one of them compressed."""
-    return [ENCODER(i) for seed, ratio in ((0, 1.0), (1, 0.4)) for i in apart(inspection(seed, ratio=ratio))]
+    return [
+        ENCODER(i) for seed, ratio in ((SEEDS[0], 1.0), (SEEDS[1], 0.4)) for i in apart(inspection(seed, ratio=ratio))
+    ]
 
 
 def alone(encodeds):
@@ -143,7 +148,7 @@ def test_lanes_are_a_flat_row(three):
 
 def test_shared_references_are_separate_prompts(singles):
     """Each block equals a prompt with only the first references it sees: hidden states and both maps."""
-    together = [ENCODER(inspection(seed, ratio=ratio)) for seed, ratio in ((0, 1.0), (1, 0.4))]
+    together = [ENCODER(inspection(seed, ratio=ratio)) for seed, ratio in ((SEEDS[0], 1.0), (SEEDS[1], 0.4))]
     assert {block.limit for encoded in together for block in encoded.blocks} != {together[0].blocks[0].limit}
     assert_said_equal(forward(together, 2, LANED), alone(singles))
 
@@ -156,7 +161,7 @@ def test_loss_and_gradients_of_a_packed_row_are_those_of_prompts_alone(singles, 
 
 def test_loss_and_gradients_of_shared_references_are_those_of_separate_prompts(singles):
     """With lanes, and with the paper's maps, whose min–max runs over the batch wherever its maps lie."""
-    together = [ENCODER(inspection(seed, ratio=ratio)) for seed, ratio in ((0, 1.0), (1, 0.4))]
+    together = [ENCODER(inspection(seed, ratio=ratio)) for seed, ratio in ((SEEDS[0], 1.0), (SEEDS[1], 0.4))]
     assert_trained_equal(gradients(together, 2, LANED, "probability"), gradients(singles, 6, ONE, "probability"))
 
 

@@ -37,7 +37,7 @@ def stages(plan: Plan) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_sweep_is_planned_at_every_size(name):
-    assert {path.stem for path in (ROOT / "configs" / "sweeps").glob("*.py")} == {*SWEEPS, "common"}
+    assert {path.stem for path in (ROOT / "configs" / "sweeps").glob("*.py")} == {*SWEEPS, "common", "__init__"}
     tiny, full, on_slice = (plan_at(name, size) for size in ("tiny", "7b,paper", "7b@v5p:2x2x4"))
     assert {job.kind for job in tiny.jobs.values()} <= SECONDS.keys()
     assert "stage3_finish" not in {job.kind for job in full.jobs.values()}

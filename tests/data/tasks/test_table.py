@@ -48,7 +48,7 @@ def test_what_makes_no_sense_is_one_line_that_names_the_option(parts, message):
 def test_every_task_has_defaults_for_all_its_options():
     assert default_options("inspect") == {
         "shots": (1, 2, 4), "queries": 6, "reasons": 1, "more": 0, "ratios": (1.0, 0.2), "synthetic": 0.1,
-        "synthesizers": ("cutpaste",), "synthetic_kinds": False, "visits": 8,
+        "synthesizers": ("cutpaste",), "synthetic_kinds": False, "visits": 8, "told": 0, "asks": 0.0,
     }  # fmt: skip
     for name in TASKS:
         ((task, _),) = build(Numbered(talks=True), {name: {"weight": 1.0, **default_options(name)}})

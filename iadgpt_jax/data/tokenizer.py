@@ -24,6 +24,7 @@ _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 TINY_VOCABULARY = 1536
+MOST_CACHED = 1000  # characters: a server must not keep what strangers write at length
 
 
 class Tokenizer:
@@ -39,14 +40,18 @@ class Tokenizer:
         self.special = SpecialTokens(**ids)
         added = sorted({token.content for token in backend.get_added_tokens_decoder().values()} - {""}, key=len)
         self._added = re.compile("|".join(map(re.escape, reversed(added))))
-        self._encode = functools.lru_cache(maxsize=65536)(self._encode_uncached)
+        self._encode_cached = functools.lru_cache(maxsize=65536)(self._encode_uncached)
 
     def __reduce__(self):  # for a loader's workers; what is cached stays behind
         return type(self), (self.backend,)
 
     def _encode_uncached(self, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+        text = text.encode(errors="replace").decode()  # halves of characters, as JSON may carry them, become "?"
         encoding = self.backend.encode(text, add_special_tokens=False)
         return tuple(encoding.ids), tuple(encoding.offsets)
+
+    def _encode(self, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+        return self._encode_cached(text) if len(text) <= MOST_CACHED else self._encode_uncached(text)
 
     def encode(self, text: str) -> tuple[int, ...]:
         return self._encode(text)[0]

@@ -10,7 +10,7 @@ from iadgpt_jax.data.chat import SPECIAL_TOKENS
 from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.data.tasks import prompts
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
-from iadgpt_jax.data.tokenizer import Tokenizer
+from iadgpt_jax.data.tokenizer import MOST_CACHED, Tokenizer
 from iadgpt_jax.models.registry import preset
 from iadgpt_jax.procedural import corpus
 from iadgpt_jax.procedural.facts import KINDS
@@ -93,3 +93,14 @@ def test_answers_of_a_detection_are_single_different_tokens():
     """The score reads the first answer token, so the two must differ there."""
     yes, no = (tiny_tokenizer().encode(answer) for answer in (NORMALITY.normal_answer, NORMALITY.anomalous_answer))
     assert len(yes) == len(no) == 1 and yes != no
+
+
+def test_halves_of_characters_become_question_marks():
+    assert tiny_tokenizer().encode("a\ud800b") == tiny_tokenizer().encode("a?b")
+
+
+def test_long_texts_are_not_kept():
+    tokenizer = Tokenizer(tiny_tokenizer().backend)
+    for text in ("short", "long " * MOST_CACHED):
+        assert tokenizer.encode(text) == tokenizer.encode(text)
+    assert tokenizer._encode_cached.cache_info().currsize == 1

@@ -225,6 +225,8 @@ def _from_archive(archive: zipfile.ZipFile, where: str) -> Read:
             stat.S_IFREG,
         ):
             raise InputError(f"{where} holds {entry.filename[:80]!r}, which no product does; export it anew")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{where} is compressed in a way that no product is; export it anew")
     if len({entry.filename for entry in entries}) != len(entries):
         raise InputError(f"{where} holds a file twice; export it anew")
 

@@ -169,6 +169,17 @@ def contents(product: Product) -> dict[str, bytes]:
         return {name: whole.read(name) for name in whole.namelist()}
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_compressed_in_a_rare_way_is_refused_before_it_is_read(product, kind):
+    """Damaged, these raise errors of their own, and LZMA asks for as much memory as the file says."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as out:
+        for name, data in contents(product).items():
+            out.writestr(name, data)
+    with pytest.raises(InputError, match="compressed in a way"):
+        product_of_bytes(buffer.getvalue(), "p.zip")
+
+
 @pytest.mark.parametrize(
     "name", ["../evil.png", "/etc/evil", "references/../../x.png", "other.txt", "references/a.png"]
 )

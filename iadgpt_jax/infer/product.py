@@ -51,7 +51,7 @@ class Product:
     (rows, columns) that photographs are cut into.
 
     Raises:
-      InputError: the name is none, or there are no references or too many.
+      InputError: the name is none, there are no references or too many, or its tiles are too large.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Product:
     def __post_init__(self):
         check_name(self.name)
         check_references(self.name, self.references)
+        check_canvas(self.side, self.tiles)
 
     def check_made_with(self, checkpoint: str) -> None:
         """Raise InputError where the model at hand is another than the one the threshold was chosen with."""
@@ -90,6 +91,16 @@ def check_name(name: str) -> None:
         raise InputError(
             f"{name[:80]!r} cannot be a product's name; choose at most 64 letters, digits, spaces, dots, plus or minus "
             "signs, the first a letter or a digit"
+        )
+
+
+def check_canvas(side: int, tiles: tuple[int, int]) -> None:
+    """Raise InputError where a photograph squashed to so many tiles would be larger than any that is read."""
+    pixels = tiles[0] * tiles[1] * side**2
+    if pixels > MAX_PIXELS:
+        raise InputError(
+            f"side {side} in {tiles[0]}x{tiles[1]} tiles makes {pixels:,} pixels of every photograph, at most "
+            f"{MAX_PIXELS:,} can be; choose a smaller side or fewer tiles"
         )
 
 

@@ -8,7 +8,6 @@ template, at the images' own resolution.
 from __future__ import annotations
 
 import json
-import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iadgpt_jax.data.images import MAX_PIXELS
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.generate import Sampling
 from iadgpt_jax.infer.inspector import Said
 from iadgpt_jax.infer.messages import ROLES
 from iadgpt_jax.serve.limits import Limits
-from iadgpt_jax.serve.photographs import decoded, of_data_url
+from iadgpt_jax.serve.photographs import check_together, decoded, of_data_url
 from iadgpt_jax.serve.refusals import Refused, invalid
 
 MODEL = "iadgpt"
@@ -64,7 +64,8 @@ def parse(data: bytes, limits: Limits) -> ChatRequest:
     most = int(_number(most, "max_tokens", 1, 1 << 20))
     try:
         sampling = Sampling(
-            _number(body.get("temperature") or 0, "temperature", 0, 2), _number(body.get("top_p", 1), "top_p", 0, 1),
+            _number(body.get("temperature") or 0, "temperature", 0, 2),
+            _number(1 if body.get("top_p") is None else body["top_p"], "top_p", 0, 1),
             int(_number(body.get("seed") or 0, "seed", 0, 2**31 - 1)),
         )  # fmt: skip
     except InputError as error:
@@ -139,6 +140,7 @@ def _message(message: object, index: int, images: list[np.ndarray], limits: Limi
             if len(images) == limits.chat_images:
                 raise Refused("too_large", f"the chat has more than {limits.chat_images} images; leave some out")
             images.append(decoded(of_data_url(part["image_url"].get("url")), f"the image in {where}"))
+            check_together(images, MAX_PIXELS)
             parts.append({"type": "image", "image": images[-1]})
         else:
             raise Refused("invalid_request", f"{where}: a part is neither text nor an image_url")
@@ -146,8 +148,8 @@ def _message(message: object, index: int, images: list[np.ndarray], limits: Limi
 
 
 def _number(value: object, name: str, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused("invalid_request", f"{name} is no number")
-    if not least <= value <= most:
-        raise Refused("invalid_request", f"{name} is {value}; choose {least:g} to {most:g}")
+    if not least <= value <= most:  # nor is NaN; a whole number may be larger than any float
+        raise Refused("invalid_request", f"{name} is {str(value)[:40]}; choose {least:g} to {most:g}")
     return float(value)

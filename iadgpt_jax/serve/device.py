@@ -24,6 +24,8 @@ from iadgpt_jax.serve.metrics import Metrics
 from iadgpt_jax.serve.ready import Ready
 from iadgpt_jax.serve.refusals import Refused
 
+LATE = "it was not this one's turn in time; send it again"
+
 
 @dataclass
 class _Part:
@@ -155,9 +157,10 @@ class Device:
 
     def _wanted(self, part: _Part) -> bool:
         """Whether anybody still waits for it; if so, it can be cancelled no more."""
-        if time.monotonic() <= part.until and part.future.set_running_or_notify_cancel():
-            return True
-        part.future.cancel()
+        if part.future.set_running_or_notify_cancel():
+            if time.monotonic() <= part.until:
+                return True
+            part.future.set_exception(Refused("unavailable", LATE))
         self.metrics.abandoned.inc()
         return False
 
@@ -182,7 +185,7 @@ class Device:
             steps = self._waiting.popleft()
             if steps.cancelled or time.monotonic() > steps.until:
                 self.metrics.abandoned.inc()
-                steps.tell("raised", Refused("unavailable", "it was not this one's turn in time; send it again"))
+                steps.tell("raised", Refused("unavailable", LATE))
                 continue
             try:
                 self._active.append((steps, steps.begin()))

@@ -59,7 +59,8 @@ class Guard:
             await answer(told)(scope, receive, counted)
         finally:
             route = getattr(scope.get("route"), "path", "other")  # addresses that strangers make up would never end
-            self.metrics.requests.labels(scope["method"] if route != "other" else "any", route, str(status)).inc()
+            method = scope["method"] if route != "other" and status != 405 else "any"  # nor would methods
+            self.metrics.requests.labels(method, route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.monotonic() - started)
 
     def _check(self, scope: Scope) -> None:
@@ -68,11 +69,11 @@ class Guard:
         if self.hosts is not None and host not in self.hosts:
             raise Refused("forbidden", f"this server is not called {host[:80]!r}; address it as localhost or 127.0.0.1")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host", ""):
+        if origin is not None and _netloc(origin) != headers.get("host", "").lower():
             raise Refused("forbidden", "pages of other sites may not use this server")
         if self.key and scope["path"] not in OPEN:
             given = headers.get("authorization", "").removeprefix("Bearer ") or headers.get("x-api-key", "")
-            if not hmac.compare_digest(given.encode(), self.key.encode()):
+            if not hmac.compare_digest(given.encode("latin-1"), self.key.encode(errors="surrogateescape")):
                 raise Refused("unauthorized", "give the key of this server: Authorization: Bearer KEY")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.limits.body_bytes:
@@ -109,7 +110,16 @@ def answer(refused: Refused) -> JSONResponse:
 
 
 def _host(header: str) -> str:
-    """The name in a Host header, without its port."""
+    """The name in a Host header, in small letters, without its port."""
+    header = header.lower()
     if header.startswith("["):
         return header[1:].partition("]")[0]
     return header.partition(":")[0]
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an Origin header; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None

@@ -8,6 +8,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -54,6 +55,13 @@ def decoded(data: bytes, name: str) -> np.ndarray:
         raise invalid(error) from error
 
 
+def check_together(pictures: Sequence[np.ndarray], most: int) -> None:
+    """Raise Refused where pictures uint8[H, W, 3] that one request keeps have more than `most` pixels."""
+    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+    if pixels > most:
+        raise Refused("too_large", f"the photographs have {pixels:,} pixels together, at most {most:,}; reduce them")
+
+
 def to_inspect(data: bytes, name: str, canvas: tuple[int, int], unit: int, shown_side: int) -> Photograph:
     """A photograph as the server keeps it until it was inspected. Raises Refused as `decoded`."""
     picture = decoded(data, name)
@@ -61,6 +69,7 @@ def to_inspect(data: bytes, name: str, canvas: tuple[int, int], unit: int, shown
         as_photograph(picture, unit)
     except InputError as error:
         raise invalid(error) from error
+    name = name.encode(errors="replace").decode()  # a form's charset may make halves of characters, which no JSON holds
     return Photograph(name, resize_to(picture, canvas), at_most(picture, shown_side), picture.shape[:2])
 
 

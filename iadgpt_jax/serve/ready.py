@@ -6,18 +6,20 @@ import dataclasses
 import os
 import shutil
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
 from iadgpt_jax.data.images import resize_to
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.inspector import Inspector
-from iadgpt_jax.infer.product import Product, check_name
+from iadgpt_jax.infer.product import Product, check_canvas, check_name
 from iadgpt_jax.infer.product_file import PRODUCT_FILE, open_product, save_product
 from iadgpt_jax.infer.tiles import WHOLE, Tiled, under
 from iadgpt_jax.whole_file import PARTIAL
 
 MOST_PRODUCTS = 1000
+MOST_SETTINGS = 16  # under which the model is kept: each keeps references that it has read
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Catalog:
     def __init__(self, folder: Path, inspector: Inspector, checkpoint: str):
         self.folder, self.inspector, self.checkpoint = folder, inspector, checkpoint
         self._ready: dict[str, Ready] = {}
-        self._inspectors: dict[tuple[float, int, tuple[int, int]], Inspector | Tiled] = {}
+        self._inspectors: OrderedDict[tuple[float, int, tuple[int, int]], Inspector | Tiled] = OrderedDict()
         self._lock = threading.RLock()
 
     def names(self) -> list[str]:
@@ -86,7 +88,11 @@ class Catalog:
         with self._lock:
             settings = ratio, side, tiles
             if settings not in self._inspectors:
+                check_canvas(side, tiles)
                 self._inspectors[settings] = under(self.inspector, *settings)
+            self._inspectors.move_to_end(settings)
+            while len(self._inspectors) > MOST_SETTINGS:
+                self._inspectors.popitem(last=False)
             return self._inspectors[settings]
 
     def save(self, product: Product, replace: bool = False) -> Ready:
@@ -106,14 +112,19 @@ class Catalog:
             return self.get(product.name)
 
     def remove(self, name: str) -> bool:
-        """Remove a product; whether there was one."""
+        """Remove a product; whether there was one. Raises InputError where the folder cannot be written."""
         check_name(name)
         with self._lock:
             self._ready.pop(name, None)
             if self._stamp(name) is None:
                 return False
             aside = self.folder / f"{PARTIAL}{os.urandom(6).hex()}"  # gone at once, also where removing takes a while
-            (self.folder / name).rename(aside)
+            try:
+                (self.folder / name).rename(aside)
+            except FileNotFoundError:  # another process was faster
+                return False
+            except OSError as error:
+                raise InputError(f"product {name!r} cannot be removed ({error.strerror}); remove its folder") from error
             shutil.rmtree(aside, ignore_errors=True)
             return True
 

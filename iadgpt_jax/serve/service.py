@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import prometheus_client
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,19 +19,19 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from iadgpt_jax import __version__
-from iadgpt_jax.errors import InputError
-from iadgpt_jax.infer.inspector import Asked, Said
-from iadgpt_jax.infer.product import make_in_steps
+from iadgpt_jax.errors import InputError, printable
+from iadgpt_jax.infer.inspector import Asked, Inspector, Said
+from iadgpt_jax.infer.product import MOST_PIXELS, make_in_steps
 from iadgpt_jax.infer.product_file import product_bytes, product_of_bytes
 from iadgpt_jax.infer.threshold import SHARE
-from iadgpt_jax.infer.tiles import parse_tiles
+from iadgpt_jax.infer.tiles import Tiled, parse_tiles
 from iadgpt_jax.serve import chat
 from iadgpt_jax.serve.device import Device, Steps
 from iadgpt_jax.serve.forms import files_of, form_of, number_of, text_of, type_of
 from iadgpt_jax.serve.guard import LOOPBACK, Guard, answer
 from iadgpt_jax.serve.limits import Limits
 from iadgpt_jax.serve.metrics import Metrics
-from iadgpt_jax.serve.photographs import Photograph, decoded, to_inspect
+from iadgpt_jax.serve.photographs import Photograph, check_together, decoded, to_inspect
 from iadgpt_jax.serve.pictures import as_json, described, map_png, overlay_png
 from iadgpt_jax.serve.ready import Catalog, Ready
 from iadgpt_jax.serve.refusals import Refused, invalid
@@ -182,7 +183,7 @@ def _products(app: FastAPI, service: Service) -> None:
                 if found := await service.by_hand(catalog.get, name):
                     usable.append(described(found.product))
             except InputError as error:
-                faulty.append({"name": name, "why": str(error)})
+                faulty.append({"name": printable(name), "why": printable(str(error))})
         return {"products": usable, "faulty": faulty}
 
     @app.get("/products/{name}")
@@ -199,7 +200,8 @@ def _products(app: FastAPI, service: Service) -> None:
             tiles = parse_tiles(text_of(form, "tiles", "1x1"))
             inspector = catalog.under(ratio, int(number_of(form, "side", catalog.inspector.side)), tiles)
             replace = text_of(form, "replace", "false") == "true"
-            references, further = [await _decoded(service, form, key) for key in ("reference", "good")]
+            references = await _references(service, form)
+            further = await _squares(service, form, inspector)
         if not replace and name in catalog.names():
             raise Refused("conflict", f"there is a product {name!r} already; choose another name, or send replace=true")
         making = service.device.steps(
@@ -369,6 +371,19 @@ async def _left(request: Request) -> None:
         pass
 
 
-async def _decoded(service: Service, form: FormData, key: str) -> list:
-    files = files_of(form, key)
-    return [await service.by_hand(decoded, await file.read(), file.filename or "") for file in files]
+async def _references(service: Service, form: FormData) -> list[np.ndarray]:
+    """The photographs that a product keeps as they are."""
+    pictures = []
+    for file in files_of(form, "reference"):  # counted one by one: small files can hold many pixels
+        pictures.append(await service.by_hand(decoded, await file.read(), file.filename or ""))
+        check_together(pictures, MOST_PIXELS)
+    return pictures
+
+
+async def _squares(service: Service, form: FormData, inspector: Inspector | Tiled) -> list[np.ndarray]:
+    """The photographs that are measured only, each at the size at which parts will be inspected."""
+    canvas = inspector.tiles[0] * inspector.side, inspector.tiles[1] * inspector.side
+    settings = canvas, inspector.unit, max(canvas)
+    files = files_of(form, "good")
+    found = [await service.by_hand(to_inspect, await file.read(), file.filename or "", *settings) for file in files]
+    return [one.square for one in found]

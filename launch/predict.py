@@ -36,7 +36,7 @@ from iadgpt_jax.checkpoint.default import NOTICE, default_checkpoint
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
 from iadgpt_jax.data.images import read_image
-from iadgpt_jax.data.named_photographs import check_singly_named, file_stems, named_photographs
+from iadgpt_jax.data.named_photographs import Named, check_singly_named, file_stems, named_photographs
 from iadgpt_jax.errors import InputError, Parser, clear_errors, printable
 from iadgpt_jax.evaluate.heatmap import save_map_png16
 from iadgpt_jax.evaluate.verdict_picture import verdict_picture
@@ -50,6 +50,7 @@ from iadgpt_jax.whole_file import whole_file
 
 SHOTS = 4
 BRIEFLY = 8  # more parts than these get one line each
+DRAWN = ("_map", "_overlay")  # behind a part's name: the pictures that are written of it
 
 
 class Standard(NamedTuple):
@@ -73,11 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kind_of(flags.checkpoint)
     prompt = named_prompt(flags.prompt) if flags.prompt else None
     check_together(flags)
-    queries = named_photographs(flags.query, "--query")
+    queries = photographs_to_read(flags, "query")
     check_singly_named(queries)
-    good = [one.path for one in named_photographs(flags.reference, "--reference")]
+    good = [one.path for one in photographs_to_read(flags, "reference")]
     shown, further = good[: flags.shots], good[flags.shots :]
-    further += [one.path for one in named_photographs(flags.good, "--good")]
+    further += [one.path for one in photographs_to_read(flags, "good")]
     references = tuple(read_image(path) for path in shown)
     measured = bool(further) or flags.good_share is not None
     if measured and len(references) + len(further) < 2:
@@ -95,6 +96,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
                              "another --out") from error  # fmt: skip
 
 
+def photographs_to_read(flags: argparse.Namespace, name: str) -> list[Named]:
+    """What a flag names, without the pictures of an earlier inspection: OUT may lie in a folder of photographs."""
+    out = flags.out.resolve()
+    found = [
+        one for one in named_photographs(getattr(flags, name), f"--{name}")
+        if one.singly or not (one.path.stem.endswith(DRAWN) and one.path.parent.resolve() == out)
+    ]  # fmt: skip
+    if not found and getattr(flags, name):
+        raise InputError(f"--{name} names nothing but the pictures of earlier inspections in {flags.out}")
+    return found
+
+
 def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...], further: list[Path] | None) -> None:
     """Load the model, and inspect the photographs. further: good parts that choose the threshold with the references;
     None: they do not."""
@@ -108,8 +121,10 @@ def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...]
     say(f"loading {flags.checkpoint}")
     from iadgpt_jax.checkpoint.load import open_checkpoint
     from iadgpt_jax.infer.inspector import Inspector
-    from iadgpt_jax.infer.product import checkpoint_name
+    from iadgpt_jax.infer.product import check_name, checkpoint_name
 
+    if flags.save_product and not product:  # the file's name becomes the product's
+        check_name(flags.save_product.stem)
     of_product = {"ratio": product.ratio, "side": product.side} if product else {}
     whole = Inspector.load(flags.checkpoint, prompt=prompt, **({"ratio": flags.ratio, "side": flags.side} | of_product))
     inspector = under(whole, whole.ratio, whole.side, tiles)
@@ -239,7 +254,7 @@ def photograph(path: Path, least: int) -> np.ndarray | InputError:
 def record_of(path: Path, stem: Path, picture: np.ndarray, result: Inspection, standard: Standard) -> dict:
     """What is written about a part, once its map and its overlay are."""
     defective = standard.threshold.rejects(result.margin)
-    map_path, overlay_path = (stem.with_name(f"{stem.name}_{kind}.png") for kind in ("map", "overlay"))
+    map_path, overlay_path = (stem.with_name(f"{stem.name}{kind}.png") for kind in DRAWN)
     draw(picture, result, defective, standard, map_path, overlay_path)
     return {
         "query": str(path),

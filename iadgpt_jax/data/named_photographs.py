@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from iadgpt_jax.data.images import IMAGE_SUFFIXES, read_image
 from iadgpt_jax.errors import InputError
+
+LONGEST = 200  # bytes; file systems take 255
 
 
 class Named(NamedTuple):
@@ -27,11 +30,15 @@ def named_photographs(words: Sequence[str], flag: str) -> list[Named]:
     found: dict[Path, Named] = {}
     for word in words:
         path = Path(word)
-        if path.is_dir():
+        try:
+            is_folder, is_pattern = path.is_dir(), glob.has_magic(word) and not path.exists()
+        except OSError as error:  # above all a name that is too long
+            raise InputError(f"{flag}={word[:200]}: {error.strerror}; name a file, a folder or a pattern") from error
+        if is_folder:
             files = sorted(
                 file for file in path.rglob("*") if _is_photograph(file.relative_to(path)) and file.is_file()
             )
-        elif glob.has_magic(word) and not path.exists():
+        elif is_pattern:
             matches = map(Path, glob.glob(word, recursive=True))
             files = sorted(file for file in matches if _is_photograph(Path(file.name)) and file.is_file())
         else:
@@ -59,13 +66,14 @@ def _is_photograph(relative: Path) -> bool:
 
 
 def file_stems(paths: Sequence[Path]) -> list[str]:
-    """A name for what is made of each file: its stem, with its folder's name or a number where that is taken."""
+    """A name for what is made of each file: its stem, with its folder's name or a number where that is taken. Cut to
+    LONGEST bytes, so that a few letters more still make a file's name."""
     taken: set[str] = set()
     out = []
     for path in paths:
-        stem, number = path.stem, 1
+        stem, number = _cut(path.stem), 1
         if stem in taken and path.parent.name:
-            stem = f"{path.parent.name}_{stem}"
+            stem = _cut(f"{path.parent.name}_{path.stem}")
         plain = stem
         while stem in taken:
             number += 1
@@ -73,3 +81,7 @@ def file_stems(paths: Sequence[Path]) -> list[str]:
         taken.add(stem)
         out.append(stem)
     return out
+
+
+def _cut(stem: str) -> str:
+    return stem if len(os.fsencode(stem)) <= LONGEST else os.fsencode(stem)[:LONGEST].decode(errors="ignore")

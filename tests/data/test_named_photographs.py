@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from iadgpt_jax.data.named_photographs import check_singly_named, file_stems, named_photographs
+from iadgpt_jax.data.named_photographs import LONGEST, check_singly_named, file_stems, named_photographs
 from iadgpt_jax.errors import InputError
 
 
@@ -54,3 +54,16 @@ def test_only_what_was_named_itself_must_be_readable(folder):
 def test_stems_differ_by_folder_then_by_number():
     paths = [Path("x/1.png"), Path("y/1.png"), Path("y/1.jpg"), Path("2.png"), Path("x/2.png")]
     assert file_stems(paths) == ["1", "y_1", "y_1_2", "2", "x_2"]
+
+
+def test_long_names_leave_room_for_what_is_added():
+    long = ["x" * 251, "é" * 120, "x" * 250 + "y"]
+    stems = file_stems([Path("a", f"{name}.png") for name in long])
+    assert len(set(stems)) == 3 and all(len(stem.encode()) <= LONGEST + 2 for stem in stems)
+    assert stems[1] == "é" * (LONGEST // 2)
+
+
+@pytest.mark.parametrize("word", ["y" * 300, "y" * 300 + "*"])
+def test_a_name_that_no_file_can_have_is_told(word):
+    with pytest.raises(InputError, match="--query=y.*too long"):
+        named_photographs([word], "--query")

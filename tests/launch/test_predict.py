@@ -110,6 +110,18 @@ def test_a_folder_is_inspected_whatever_lies_in_it_and_ends_in_a_page_and_a_tabl
     assert "of 2 parts defective" in page and 'src="b_part_overlay.png"' in page and "cut.png" in page
 
 
+def test_pictures_of_an_earlier_inspection_are_no_parts(folder, tmp_path, capsys):
+    shutil.copy(folder / "part.png", tmp_path / "part.png")
+    given = [f"--checkpoint={folder / 'work'}", f"--query={tmp_path}", f"--out={tmp_path / 'out'}", "--json",
+             "--no_explanation"]  # fmt: skip
+    for _ in range(2):
+        predict.main(given)
+        assert len(lines_of(capsys.readouterr().out)) == 1
+    with pytest.raises(SystemExit):
+        predict.main([given[0], f"--query={tmp_path / 'out'}", f"--out={tmp_path / 'out'}"])
+    assert "earlier inspections" in capsys.readouterr().err
+
+
 def test_good_parts_choose_the_threshold_that_a_product_keeps(folder, tmp_path, capsys):
     """The threshold is the margin that leave-one-out finds; the saved product gives the same verdicts."""
     product = tmp_path / "parts.zip"
@@ -152,6 +164,7 @@ def test_quiet_prints_results_alone_and_a_ratio_without_effect_is_told(folder, t
         (["--threshold=.5", "--good_share=.9"], "leave one out"),
         (["--product={folder}/nowhere"], "leave out --reference"),
         (["--save_product={folder}/new"], "--good_share"),
+        (["--save_product={folder}/new!.zip", "--good_share=.5"], "'new!' cannot be a product's name"),
         (["--checkpoint=nowhere"], "no checkpoint at nowhere"),
         (["--checkpoint={folder}/other"], "is no checkpoint"),
         (["--checkpoint={folder}/part.png"], "is a file"),

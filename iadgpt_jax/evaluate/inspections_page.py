@@ -14,6 +14,7 @@ import numpy as np
 
 from iadgpt_jax.evaluate.charts import Bars, histogram
 from iadgpt_jax.evaluate.page import environment
+from iadgpt_jax.evaluate.table_files import no_formula
 from iadgpt_jax.whole_file import write_whole
 
 PAGE, TABLE = "index.html", "results.csv"
@@ -34,16 +35,17 @@ def write_inspections(out: Path, records: Sequence[Mapping[str, Any]], about: Ma
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     rows.writeheader()
-    rows.writerows([*judged, *failed])
+    for one in (*judged, *failed):  # files are called, and models say, what they like
+        rows.writerow({key: no_formula(cell) if isinstance(cell, str) else cell for key, cell in one.items()})
     write_whole(out / TABLE, text.getvalue())
     chart = None
     if len(judged) >= BARS_FROM:
         margins = Bars("parts", np.array([one["margin"] for one in judged]), "c2")
         chart = histogram([margins], x_label="margin; the dotted line is the threshold", mark=limit, bins=24)
-    folder = os.path.commonpath([os.path.dirname(one["query"]) for one in records]) if records else ""
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(one["query"])) for one in records]) if records else ""
     page = environment().get_template("inspections.html.jinja").render(
         parts=[
-            dict(one, source=link(out, one["overlay"]), name=os.path.relpath(one["query"], folder or "."))
+            dict(one, source=link(out, one["overlay"]), name=os.path.relpath(one["query"], folder))
             for one in judged[:SHOWN]
         ],
         failed=failed, chart=chart,
@@ -54,4 +56,4 @@ def write_inspections(out: Path, records: Sequence[Mapping[str, Any]], about: Ma
 
 def link(out: Path, file: str) -> str:
     """A file as a page in `out` refers to it."""
-    return quote(Path(os.path.relpath(file, out)).as_posix())
+    return quote(os.fsencode(Path(os.path.relpath(file, out)).as_posix()))  # a name need not be UTF-8

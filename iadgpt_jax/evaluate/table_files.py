@@ -87,5 +87,10 @@ def to_latex(table: Table) -> str:
 
 def _csv_cell(cell: Cell) -> str:
     if isinstance(cell, str):
-        return f"'{cell}" if cell.startswith(_FORMULA) else cell
+        return no_formula(cell)
     return "" if cell is None or not math.isfinite(cell) else repr(float(cell))
+
+
+def no_formula(text: str) -> str:
+    """A text for a cell of a table; one that a spreadsheet would compute is made a quoted one."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

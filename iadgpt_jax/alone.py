@@ -21,7 +21,7 @@ def alone_in(folder: Path, work: str, instead: str) -> Iterator[None]:
     """The folder, made where there is none, for one process at a time.
 
     work: what a process does there ("preparing DIR"); instead: how to choose another folder ("choose another --out").
-    Raises InputError where the folder cannot be written, or another process is at work in it.
+    Raises InputError where the folder cannot be written or locked, or another process is at work in it.
     """
     refuse_bucket(folder)
     try:
@@ -34,4 +34,6 @@ def alone_in(folder: Path, work: str, instead: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f"another process is {work}; wait for it, or {instead}") from error
+        except OSError as error:  # some network file systems have no locks
+            raise InputError(f"{folder} cannot be locked ({error.strerror}); {instead}") from error
         yield

@@ -11,6 +11,7 @@ IADGPT_API_KEY. docs/server.md lists the routes.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         optional(module, package, "app")
     if not 1 <= flags.port <= 65535:
         raise InputError(f"--port={flags.port}: choose 1 to 65535")
+    if not 0 < flags.most_megabytes < math.inf:
+        raise InputError(f"--most_megabytes={flags.most_megabytes}: choose a number above 0")
     key = os.environ.get("IADGPT_API_KEY", "")
 
     from iadgpt_jax.serve.run import check_address, run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from iadgpt_jax.errors import InputError
@@ -17,7 +18,7 @@ class Limits:
     photographs are not kept larger while they wait.
 
     Raises:
-      InputError: one of them is less than 1.
+      InputError: one of them is less than 1 or infinite.
     """
 
     queue: int = 64
@@ -33,5 +34,5 @@ class Limits:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if not value >= 1:
-                raise InputError(f"{name} is {value}; choose 1 or more")
+            if not 1 <= value < math.inf:
+                raise InputError(f"{name} is {value}; choose a number from 1 on")

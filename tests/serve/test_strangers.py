@@ -14,6 +14,7 @@ from iadgpt_jax.data.images import encode_png
 from iadgpt_jax.infer.product_file import save_product
 from iadgpt_jax.serve.limits import Limits
 from iadgpt_jax.serve.ready import MOST_SETTINGS, Catalog
+from launch import serve
 from tests.serve.stub import CHECKPOINT, Stub, flat, product
 from tests.serve.test_service import INSPECT, chat_about, photograph, served
 
@@ -99,6 +100,14 @@ def test_photographs_are_counted_before_they_are_decoded(server, monkeypatch):
     assert answer.status_code == 413 and "7,200 pixels" in answer.json()["error"]["message"]
     good = [photograph(101, key="good")] * 3
     assert client.post("/products", data={"name": "x"}, files=[two[0], *good]).status_code == 201, "one at a time"
+
+
+@pytest.mark.parametrize("flag", ["--timeout=inf", "--timeout=nan", "--most_megabytes=inf", "--most_megabytes=nan"])
+def test_a_limit_is_a_number_and_not_infinite(flag, monkeypatch, capsys):
+    monkeypatch.setattr(serve, "kind_of", lambda _: None)
+    with pytest.raises(SystemExit):
+        serve.main(["--checkpoint=x", flag])
+    assert "choose a number" in capsys.readouterr().err
 
 
 def test_models_under_many_settings_do_not_pile_up(tmp_path):

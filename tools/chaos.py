@@ -69,8 +69,12 @@ def disturb(training: Training, journal: Journal, kills: int, seed: int) -> None
         return [one for _, one in journal.entries() if (one["processes"], one["what"]) == (training.processes, what)]
 
     if not entries("undisturbed"):
-        journal.append({"what": "undisturbed", "processes": training.processes, "seconds": undisturbed(training)})
-    seconds = entries("undisturbed")[0]["seconds"]
+        found = {"seconds": undisturbed(training), "steps": training.steps}
+        journal.append({"what": "undisturbed", "processes": training.processes, **found})
+    first = entries("undisturbed")[0]
+    seconds, steps = first["seconds"], first.get("steps", training.steps)
+    if steps != training.steps:
+        raise InputError(f"{journal.path} holds trainings of {steps} steps: give --steps={steps}, or another --out")
     done, run = len(entries("kill")), len(entries("end"))
     while done < kills or epath.Path(training.workdir(run)).exists():
         step = training.step(run)

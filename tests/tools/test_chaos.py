@@ -88,6 +88,16 @@ def test_a_training_that_does_not_go_on_is_one_line(tmp_path):
         disturb(Stub(tmp_path, wrong=1), journal, 5, seed=0)
 
 
+def test_going_on_with_another_number_of_steps_is_one_line(tmp_path):
+    """Its trainings would all differ from the undisturbed one."""
+    with Journal(tmp_path / "kills.jsonl") as journal:
+        disturb(Stub(tmp_path), journal, 2, seed=0)
+        other = Stub(tmp_path)
+        other.steps += 1
+        with pytest.raises(InputError, match=f"give --steps={STEPS}"):
+            disturb(other, journal, 4, seed=0)
+
+
 @pytest.mark.nightly
 def test_a_real_training_killed_three_times_ends_like_an_undisturbed_one(tmp_path):
     with Alone(10, tmp_path, str(tmp_path)).lives() as training, Journal(tmp_path / "kills.jsonl") as journal:

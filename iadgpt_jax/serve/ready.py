@@ -111,6 +111,11 @@ class Catalog:
             save_product(product, self.folder / product.name)
             return self.get(product.name)
 
+    def with_share(self, name: str, share: float) -> Ready:
+        """Keep the product with the threshold for another share. Raises InputError as `get` and `save`."""
+        with self._lock:  # it cannot be removed meanwhile, and come back
+            return self.save(self.whole(name).with_share(share), replace=True)
+
     def remove(self, name: str) -> bool:
         """Remove a product; whether there was one. Raises InputError where the folder cannot be written."""
         check_name(name)
@@ -125,6 +130,8 @@ class Catalog:
                 return False
             except OSError as error:
                 raise InputError(f"product {name!r} cannot be removed ({error.strerror}); remove its folder") from error
+            if aside.is_symlink():  # to a product elsewhere, which stays
+                aside.unlink()
             shutil.rmtree(aside, ignore_errors=True)
             return True
 

@@ -72,6 +72,15 @@ class Service:
             raise Refused("not_found", f"there is no product {name[:80]!r}; GET /products lists them")
         return found
 
+    async def of_product(self, name: str, work: Callable[[], T]) -> T:
+        """What is done with a product's files. Raises Refused as `ready`, also where the product goes meanwhile."""
+        await self.ready(name)
+        try:
+            return await self.by_hand(work)
+        except InputError:
+            await self.ready(name)
+            raise
+
     async def unless_gone(self, request: Request, work: Awaitable[T], seconds: float | None = None) -> T:
         """Wait for the work, no longer than `seconds` (default: limits.seconds), nor for a client that has left: then
         it is cancelled.
@@ -224,16 +233,13 @@ def _products(app: FastAPI, service: Service) -> None:
 
     @app.get("/products/{name}/export")
     async def exported(name: str) -> Response:
-        await service.ready(name)
-        data = await service.by_hand(lambda: product_bytes(catalog.whole(name)))
+        data = await service.of_product(name, lambda: product_bytes(catalog.whole(name)))
         return Response(data, media_type=ZIP[0], headers={"Content-Disposition": 'attachment; filename="product.zip"'})
 
     @app.put("/products/{name}/share")
     async def rethought(name: str, share: float) -> dict:
         """The threshold for another share of good parts, from the margins that were measured."""
-        await service.ready(name)
-        product = await service.by_hand(lambda: catalog.whole(name).with_share(share))
-        return described((await service.by_hand(catalog.save, product, True)).product)
+        return described((await service.of_product(name, lambda: catalog.with_share(name, share))).product)
 
     @app.delete("/products/{name}", status_code=204)
     async def removed(name: str) -> None:

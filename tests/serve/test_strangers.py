@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -148,6 +149,29 @@ def test_a_product_that_cannot_be_removed_says_why(server, monkeypatch):
         answer = client.delete("/products/screws")
     assert answer.status_code == 400 and "Read-only" in answer.json()["error"]["message"]
     assert client.post(INSPECT, files=[photograph(1)]).status_code == 200
+
+
+@pytest.mark.parametrize("method, address", [("GET", "export"), ("PUT", "share?share=0.5")])
+def test_a_product_that_goes_while_it_is_read_is_not_found(server, monkeypatch, method, address):
+    client, _ = server
+    catalog = client.app.state.service.catalog
+    whole = catalog.whole
+
+    def gone(name):
+        shutil.rmtree(catalog.folder / name)
+        return whole(name)
+
+    assert client.get("/products/screws").status_code == 200
+    monkeypatch.setattr(catalog, "whole", gone)
+    assert client.request(method, f"/products/screws/{address}").status_code == 404
+    assert not (catalog.folder / "screws").exists()
+
+
+def test_removing_a_link_to_a_product_leaves_the_product_and_nothing_else(server, tmp_path):
+    client, _ = server
+    (tmp_path / "link").symlink_to(tmp_path / "screws")
+    assert client.delete("/products/link").status_code == 204
+    assert [path.name for path in tmp_path.iterdir()] == ["screws"]
 
 
 def test_a_product_that_another_process_removes_at_the_same_moment_is_gone(server, monkeypatch):

@@ -186,5 +186,7 @@ def make_in_steps(
         yield done, total
     values = np.concatenate([map_.ravel() for map_ in maps])
     calm = float(np.median(values)), float(values.max())
+    if not np.isfinite([*margins, *calm]).all():
+        raise InputError(f"the model gives no numbers for the good parts of product {name!r}: is its checkpoint whole?")
     threshold = Threshold() if share is None else choose_threshold(margins, share)
     return Product(name, pictures, threshold, calm, inspector.ratio, inspector.side, checkpoint, inspector.tiles)

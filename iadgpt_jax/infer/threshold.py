@@ -39,8 +39,8 @@ class Threshold:
         return None if self.share is None else min(self.share, len(self.good) / (len(self.good) + 1))
 
     def rejects(self, margin: float) -> bool:
-        """Whether a part with this margin is judged defective."""
-        return bool(margin > self.margin)
+        """Whether a part with this margin is judged defective. One that is no number (NaN) passes nothing."""
+        return not margin <= self.margin
 
     def __str__(self) -> str:
         if self.share is None:

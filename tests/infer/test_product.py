@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -92,6 +93,18 @@ def test_few_good_parts_cannot_vouch_for_a_high_share():
     for share in (0.0, 1.0, float("nan")):
         with pytest.raises(InputError, match="share"):
             choose_threshold([1.0], share)
+
+
+def test_no_part_passes_by_a_margin_that_is_no_number():
+    assert choose_threshold([0.0, 1.0], 0.5).rejects(float("nan")) and Threshold().rejects(np.float32("nan"))
+
+    class Blind(Rule):
+        def inspections(self, queries, references=(), *, explain=True):
+            for one in super().inspections(queries, references, explain=explain):
+                yield dataclasses.replace(one, margin=float("nan"))
+
+    with pytest.raises(InputError, match="no numbers"):
+        make_product("screws", [flat(1), flat(2)], Blind(), "c")
 
 
 def test_another_share_needs_no_new_measurement(product):

@@ -68,7 +68,8 @@ class Bench:
         self.shown = 0
         self.messages: list[dict] = []
         self.reading_seconds = self.part_seconds = 0.0
-        self._made_of: tuple | None = None
+        self._made_of: tuple | None = None  # references and settings of the product at hand, where `use` made it
+        self._measured: tuple[str, ...] = ()  # the further good parts that its threshold was chosen by
 
     # ---- The product ----
 
@@ -76,13 +77,17 @@ class Bench:
         self, references: Sequence[str], shots: int, ratio: float, tiles: tuple[int, int],
         further: Sequence[str] = (), share: float | None = None,
     ) -> None:  # fmt: skip
-        """Take the first `shots` of these photographs as references; with a share, choose the threshold, too. Nothing
-        is done where the product at hand is made of the same."""
-        made_of = tuple(references), shots, ratio, tiles, tuple(further), share
-        if made_of == self._made_of:
+        """Take the first `shots` of these photographs as references; with a share, choose the threshold, too. Without
+        one, a product at hand that is made of the same is kept, and so is the threshold that was chosen for it."""
+        made_of, further = (tuple(references)[:shots], ratio, tiles), tuple(further)
+        same = made_of == self._made_of
+        if same and share is None:
+            return
+        if same and further == self._measured and self.whole.threshold.good:
+            await self.choose(share)
             return
         catalog = self.shop.catalog
-        pictures = [await self._read(path) for path in list(references)[:shots]]
+        pictures = [await self._read(path) for path in made_of[0]]
         others = [await self._read(path) for path in further]
         inspector = catalog.under(ratio, catalog.inspector.side, tiles)
         start = time.perf_counter()
@@ -96,23 +101,25 @@ class Bench:
             making.cancel()
         self.reading_seconds = time.perf_counter() - start
         await self._take(making.value)
-        self._made_of = made_of
+        self._made_of, self._measured = made_of, further
 
     async def choose(self, share: float) -> None:
         """The threshold for another share, from what was measured."""
         if self.whole is None or not self.whole.threshold.good:
             raise InputError("no good part was measured: give two good examples or more, and choose a threshold")
+        made_of, measured = self._made_of, self._measured
         await self._take(self.whole.with_share(share))
+        self._made_of, self._measured = made_of, measured
 
     async def save(self, name: str) -> None:
         """Keep the product at hand under a name."""
         if self.whole is None:
             raise InputError("there is no product yet: give good examples and inspect a part first")
-        made_of = self._made_of
+        made_of, measured = self._made_of, self._measured
         product = dataclasses.replace(self.whole, name=name)
         await self.shop.by_hand(self.shop.catalog.save, product, True)
         await self._take(product)
-        self._made_of = made_of
+        self._made_of, self._measured = made_of, measured
 
     async def open(self, source: str | Path) -> None:
         """A product of the catalog by its name, or an exported file by its path, which is kept, too."""
@@ -126,7 +133,7 @@ class Bench:
         await self._take(product)
 
     async def _take(self, product: Product) -> None:
-        self.whole, self._made_of = product, None
+        self.whole, self._made_of, self._measured = product, None, ()
         self.ready = await self.shop.by_hand(self.shop.catalog.ready_of, product)
 
     # ---- Parts ----

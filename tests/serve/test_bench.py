@@ -120,6 +120,31 @@ def test_the_same_good_examples_are_read_once_and_other_settings_anew(bench, stu
     assert stub.batches == [2, 3, 3]
 
 
+def test_a_threshold_that_was_chosen_stays_while_references_and_settings_do(bench, stub, tmp_path):
+    references = [photograph(tmp_path, level) for level in (100, 110)]
+    further = [photograph(tmp_path, level) for level in (105, 106, 109)]
+
+    async def work():
+        await bench.use(references, 4, 1.0, (1, 1), further, 0.5)
+        chosen = bench.whole.threshold
+        await bench.use(references, 4, 1.0, (1, 1))
+        assert bench.whole.threshold is chosen and len(chosen.good) == 5
+        await bench.save("nuts")
+        await bench.use(references, 2, 1.0, (1, 1))
+        assert bench.whole.name == "nuts" and bench.whole.threshold is chosen
+        asked = len(stub.batches)
+        await bench.use(references, 4, 1.0, (1, 1), further, 0.8)
+        assert bench.whole.threshold.share == 0.8 and len(stub.batches) == asked, "nothing is measured again"
+        await bench.use(references, 4, 1.0, (1, 1))
+        assert bench.whole.threshold.share == 0.8
+        await bench.use(references, 4, 1.0, (1, 1), further[:2], 0.8)
+        assert len(bench.whole.threshold.good) == 4
+        await bench.use(references, 4, 0.5, (1, 1))
+        assert not bench.whole.threshold.good, "other settings: nothing was measured"
+
+    asyncio.run(work())
+
+
 def test_talk_is_about_the_part_until_a_photograph_is_sent_along_and_then_keeps_all(bench, stub, tmp_path):
     async def work():
         await bench.use([photograph(tmp_path, 100)], 1, 1.0, (1, 1))

@@ -77,7 +77,13 @@ class Product:
             )
 
     def with_share(self, share: float) -> Product:
-        """This product with the threshold for another share of good parts, from the margins that were measured."""
+        """This product with the threshold for another share of good parts, from the margins that were measured. Raises
+        InputError where none were."""
+        if not self.threshold.good:
+            raise InputError(
+                f"no good part was measured for product {self.name!r}, so no threshold can be chosen; make it of two "
+                "good examples or more"
+            )
         return dataclasses.replace(self, threshold=choose_threshold(self.threshold.good, share))
 
     def scale(self, maps: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.inspector import Asked
 from iadgpt_jax.infer.product import Product, make_in_steps
-from iadgpt_jax.infer.product_file import open_product
+from iadgpt_jax.infer.product_file import open_product, product_bytes
 from iadgpt_jax.serve.device import Device
 from iadgpt_jax.serve.limits import Limits
 from iadgpt_jax.serve.photographs import Photograph, at_most, decoded, to_inspect
@@ -70,6 +70,7 @@ class Bench:
         self.reading_seconds = self.part_seconds = 0.0
         self._made_of: tuple | None = None  # references and settings of the product at hand, where `use` made it
         self._measured: tuple[str, ...] = ()  # the further good parts that its threshold was chosen by
+        self._kept_as = ""  # its name among the saved products, if it is one
 
     # ---- The product ----
 
@@ -100,41 +101,43 @@ class Bench:
         finally:
             making.cancel()
         self.reading_seconds = time.perf_counter() - start
-        await self._take(making.value)
+        await self._take(making.value, same_parts=same)
         self._made_of, self._measured = made_of, further
 
     async def choose(self, share: float) -> None:
         """The threshold for another share, from what was measured."""
-        if self.whole is None or not self.whole.threshold.good:
-            raise InputError("no good part was measured: give two good examples or more, and choose a threshold")
-        made_of, measured = self._made_of, self._measured
-        await self._take(self.whole.with_share(share))
-        self._made_of, self._measured = made_of, measured
+        if self.whole is None:
+            raise InputError("there is no product yet: give two good examples or more, and choose a threshold")
+        await self._take(self.whole.with_share(share), same_parts=True)
 
     async def save(self, name: str) -> None:
-        """Keep the product at hand under a name."""
+        """Keep the product at hand under a name: its own, where it was opened or saved before, or one that is free."""
         if self.whole is None:
             raise InputError("there is no product yet: give good examples and inspect a part first")
-        made_of, measured = self._made_of, self._measured
         product = dataclasses.replace(self.whole, name=name)
-        await self.shop.by_hand(self.shop.catalog.save, product, True)
-        await self._take(product)
-        self._made_of, self._measured = made_of, measured
+        await self.shop.by_hand(self.shop.catalog.save, product, name == self._kept_as)
+        await self._take(product, same_parts=True)
+        self._kept_as = name
 
     async def open(self, source: str | Path) -> None:
         """A product of the catalog by its name, or an exported file by its path, which is kept, too."""
         catalog = self.shop.catalog
         if isinstance(source, Path):
-            product = await self.shop.by_hand(open_product, source)
-            await self.shop.by_hand(catalog.save, product, True)
+            product = await self.shop.by_hand(_imported, source, catalog)
         else:
             product = await self.shop.by_hand(catalog.whole, source)
             product.check_made_with(catalog.checkpoint)
         await self._take(product)
+        self._kept_as = product.name
 
-    async def _take(self, product: Product) -> None:
-        self.whole, self._made_of, self._measured = product, None, ()
+    async def _take(self, product: Product, same_parts: bool = False) -> None:
+        """same_parts: its references and settings are those of the product before, so that what was found and said of
+        parts still holds."""
         self.ready = await self.shop.by_hand(self.shop.catalog.ready_of, product)
+        self.whole = product
+        if not same_parts:
+            self._made_of, self._measured, self._kept_as = None, (), ""
+            self.judged, self.shown, self.messages = [], 0, []
 
     # ---- Parts ----
 
@@ -237,6 +240,15 @@ class Bench:
 
 def _decoded_file(path: str) -> np.ndarray:
     return decoded(read_bytes(path), Path(path).name)
+
+
+def _imported(path: Path, catalog: Catalog) -> Product:
+    """The product in an exported file, saved. Raises InputError where another one has its name."""
+    product = open_product(path)
+    product.check_made_with(catalog.checkpoint)
+    if product.name not in catalog.names() or product_bytes(catalog.whole(product.name)) != product_bytes(product):
+        catalog.save(product)
+    return product
 
 
 def _to_inspect(path: str, ready: Ready, shown_side: int) -> Photograph:

@@ -127,6 +127,12 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
         shown = [verdict, slider, explanation]
         batch = [gallery, histogram, table, as_csv]
 
+        def nothing(bench: Bench) -> list:
+            """Of `shown`, `batch`, `zipped` and `chat`, while no part is judged."""
+            part = [f'<div role="status" class="verdict">{HELLO}</div>', None, ""]
+            parts = [None, None, None, gr.DownloadButton(value=None, interactive=False)]
+            return [*part, *parts, gr.File(value=None, visible=False), gr.skip() if bench.messages else []]
+
         # ---- Inspecting ----
 
         def place(bench: Bench) -> Path:
@@ -166,6 +172,8 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
         )  # fmt: skip
 
         async def on_choose_part(bench, order, opacity, event: gr.SelectData):
+            if not bench.judged:  # the page shows parts of a product that is gone
+                raise InputError("inspect a part first")
             bench.shown, bench.messages = results.ordered(bench, order)[event.index], []
             yield [*view(bench, opacity), []]
             async for words in bench.explain():
@@ -234,13 +242,14 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
             else:
                 await bench.choose(share)
             if bench.judged:
-                yield [bench, _described(bench), *view(bench, opacity), *await shop.by_hand(overview, bench, order)]
+                again = [*view(bench, opacity), *await shop.by_hand(overview, bench, order)]
+                yield [bench, _described(bench), *again, gr.skip(), gr.skip()]
             else:
-                yield [bench, _described(bench), *[gr.skip()] * (len(shown) + len(batch))]
+                yield [bench, _described(bench), *nothing(bench)]
 
         choose.click(
             clear(on_choose), [bench_state, good, further, shots, ratio, tiles, share, opacity, order],
-            [bench_state, told, *shown, *batch],
+            [bench_state, told, *shown, *batch, zipped, chat],
         )  # fmt: skip
 
         async def on_save(bench, name):
@@ -256,9 +265,11 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
             if not name:
                 raise InputError("choose a saved product")
             await bench.open(name)
-            yield [bench, _described(bench), None]
+            yield [bench, _described(bench), None, *nothing(bench)]
 
-        opened.click(clear(on_open), [bench_state, saved], [bench_state, told, good])
+        opened.click(
+            clear(on_open), [bench_state, saved], [bench_state, told, good, *shown, *batch, zipped, chat]
+        )  # fmt: skip
 
         async def on_export(bench):
             if not bench or not bench.whole:
@@ -273,9 +284,13 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
             bench = bench or Bench(shop)
             if path:
                 await bench.open(Path(path))
-                yield [bench, _described(bench), gr.Dropdown(shop.catalog.names(), value=bench.whole.name), None]
+                names = gr.Dropdown(shop.catalog.names(), value=bench.whole.name)
+                yield [bench, _described(bench), names, None, *nothing(bench)]
 
-        incoming.upload(clear(on_import), [bench_state, incoming], [bench_state, told, saved, good])
+        incoming.upload(
+            clear(on_import), [bench_state, incoming],
+            [bench_state, told, saved, good, *shown, *batch, zipped, chat],
+        )  # fmt: skip
     return page
 
 

@@ -105,7 +105,9 @@ class Catalog:
         with self._lock:
             names = self.names()
             if product.name in names and not replace:
-                raise InputError(f"there is a product {product.name!r} already; choose another name, or replace it")
+                raise InputError(
+                    f"there is a product {product.name!r} already; choose another name, or remove that one"
+                )
             if len(names) >= MOST_PRODUCTS and product.name not in names:
                 raise InputError(f"{self.folder} holds {len(names)} products, at most {MOST_PRODUCTS}; remove some")
             save_product(product, self.folder / product.name)

@@ -84,7 +84,7 @@ def test_a_threshold_from_good_parts_is_kept_with_the_product(bench, tmp_path):
     further = [photograph(tmp_path, level) for level in (105, 106, 109)]
 
     async def work():
-        with pytest.raises(InputError, match="no good part was measured"):
+        with pytest.raises(InputError, match="no product yet"):
             await bench.choose(0.9)
         await bench.use(references, 2, 0.4, (1, 1), further, 0.5)
         assert bench.whole.threshold.good == pytest.approx((-1.0, 0.0, 0.1, 0.4, 1.0))
@@ -141,6 +141,55 @@ def test_a_threshold_that_was_chosen_stays_while_references_and_settings_do(benc
         assert len(bench.whole.threshold.good) == 4
         await bench.use(references, 4, 0.5, (1, 1))
         assert not bench.whole.threshold.good, "other settings: nothing was measured"
+
+    asyncio.run(work())
+
+
+def test_no_saved_product_is_overwritten_but_the_one_at_hand(bench, tmp_path):
+    catalog = bench.shop.catalog
+
+    async def work():
+        await bench.use([photograph(tmp_path, 100), photograph(tmp_path, 110)], 2, 1.0, (1, 1), (), 0.5)
+        await bench.save("nuts")
+        await bench.choose(0.9)
+        await bench.save("nuts")
+        assert catalog.whole("nuts").threshold.share == 0.9, "its own name"
+        export_product(bench.whole, tmp_path / "nuts.zip")
+        other = Bench(bench.shop)
+        await other.open(tmp_path / "nuts.zip")  # the same product: nothing to overwrite
+        await other.choose(0.8)
+        await other.save("nuts")
+        with pytest.raises(InputError, match="'nuts' already"):
+            await Bench(bench.shop).open(tmp_path / "nuts.zip")
+        await other.use([photograph(tmp_path, 150)], 1, 1.0, (1, 1))
+        with pytest.raises(InputError, match="'nuts' already"):
+            await other.save("nuts")
+        assert catalog.whole("nuts").threshold.share == 0.8
+        await other.save("rings")
+        with pytest.raises(InputError, match="no good part was measured"):
+            await other.choose(0.9)
+
+    asyncio.run(work())
+
+
+def test_what_was_found_of_parts_goes_with_the_product_it_was_found_by(bench, tmp_path):
+    references = [photograph(tmp_path, 100), photograph(tmp_path, 110)]
+
+    async def work():
+        await bench.use(references, 2, 1.0, (1, 1))
+        await bench.inspect([photograph(tmp_path, 140)])
+        await last(bench.say("What?"))
+        await bench.use(references, 2, 1.0, (1, 1), (), 0.5)
+        await bench.choose(0.9)
+        await bench.save("nuts")
+        assert len(bench.judged) == 1 and len(bench.messages) == 2, "only the threshold and the name are new"
+        await bench.open("nuts")
+        assert not bench.judged and not bench.messages
+        with pytest.raises(InputError, match="inspect a part first"):
+            await last(bench.explain())
+        await bench.inspect([photograph(tmp_path, 140)])
+        await bench.use([photograph(tmp_path, 150)], 1, 1.0, (1, 1))
+        assert not bench.judged
 
     asyncio.run(work())
 

@@ -160,6 +160,13 @@ def test_a_product_is_made_listed_exported_imported_and_removed(server, tmp_path
     assert [one["name"] for one in client.get("/products").json()["products"]] == ["screws"]
 
 
+def test_a_share_is_chosen_only_where_good_parts_were_measured(server):
+    client, _ = server
+    assert client.post("/products", data={"name": "nuts"}, files=[photograph(1, key="reference")]).status_code == 201
+    answer = client.put("/products/nuts/share?share=0.9")
+    assert answer.status_code == 400 and "no good part was measured" in answer.json()["error"]["message"]
+
+
 def test_products_of_another_model_and_damaged_ones_are_listed_as_such_and_not_used(server):
     client, _ = server
     folder = client.app.state.service.catalog.folder

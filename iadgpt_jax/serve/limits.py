@@ -15,7 +15,7 @@ class Limits:
     new products that take turns. seconds: a request waits for its answer, or for the next bytes of its body;
     making_seconds: for a new product, which is many inspections. body_bytes: of a request. photographs: of a request.
     chat_images: of a chat. tokens: of an answer. shown_side: pixels of the longer side of the pictures that are drawn;
-    photographs are not kept larger while they wait.
+    photographs are not kept larger while they wait. image_tokens: of a product's references, in all tiles together.
 
     Raises:
       InputError: one of them is less than 1 or infinite.
@@ -31,8 +31,19 @@ class Limits:
     chat_images: int = 8
     tokens: int = 512
     shown_side: int = 1600
+    image_tokens: int = 65_536  # 16 references of 448 pixels in 4x4 tiles
 
     def __post_init__(self):
         for name, value in vars(self).items():
             if not 1 <= value < math.inf:
                 raise InputError(f"{name} is {value}; choose a number from 1 on")
+
+    def check_tokens(self, side: int, unit: int, references: int, tiles: tuple[int, int]) -> None:
+        """Raise InputError where so many references make more image tokens than the model may read for a product.
+        side, unit: pixels of a tile's square, and of the square of one token."""
+        tokens = (side // unit) ** 2 * references * tiles[0] * tiles[1]
+        if tokens > self.image_tokens:
+            raise InputError(
+                f"{references} references at side {side} in {tiles[0]}x{tiles[1]} tiles make {tokens:,} image tokens, "
+                f"at most {self.image_tokens:,} are read; choose a smaller side, fewer tiles or fewer references"
+            )

@@ -208,6 +208,7 @@ def _products(app: FastAPI, service: Service) -> None:
             share, ratio = number_of(form, "share", SHARE), number_of(form, "ratio", catalog.inspector.ratio)
             tiles = parse_tiles(text_of(form, "tiles", "1x1"))
             inspector = catalog.under(ratio, int(number_of(form, "side", catalog.inspector.side)), tiles)
+            service.limits.check_tokens(inspector.side, catalog.inspector.unit, len(files_of(form, "reference")), tiles)
             replace = text_of(form, "replace", "false") == "true"
             references = await _references(service, form)
             further = await _squares(service, form, inspector)
@@ -227,6 +228,8 @@ def _products(app: FastAPI, service: Service) -> None:
         if type_of(request) not in ZIP:
             raise Refused("unsupported_type", "send an exported product as application/zip")
         product = await service.by_hand(product_of_bytes, await request.body(), "the product sent")
+        unit, references = catalog.inspector.unit, len(product.references)
+        service.limits.check_tokens(product.side, unit, references, product.tiles)
         if not replace and product.name in catalog.names():
             raise Refused("conflict", f"there is a product {product.name!r} already; send it with ?replace=true")
         return described((await service.by_hand(catalog.save, product, replace)).product)

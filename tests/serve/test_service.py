@@ -211,6 +211,18 @@ def test_a_product_in_tiles_is_inspected_tile_by_tile(server):
 # ---- Refusals ----
 
 
+@pytest.mark.parametrize("change", [{"side": 8400}, {"side": 2240, "tiles": "4x3"}])
+def test_a_product_whose_references_make_too_many_tokens_is_refused(server, change):
+    client, stub = server
+    answer = client.post("/products", data={"name": "x"} | change, files=[photograph(1, key="reference")])
+    assert answer.status_code == 400 and "image tokens, at most 65,536" in answer.json()["error"]["message"]
+    tiles = tuple(map(int, change.get("tiles", "1x1").split("x")))
+    sent = product_bytes(product("x", side=change["side"], tiles=tiles))
+    answer = client.post("/products/import", content=sent, headers={"content-type": "application/zip"})
+    assert answer.status_code == 400 and "image tokens, at most 65,536" in answer.json()["error"]["message"]
+    assert stub.batches == []
+
+
 @pytest.mark.parametrize(
     "request_, status, told",
     [

@@ -10,6 +10,7 @@ it.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from iadgpt_jax.serve.page import launch, make_page, new_folder
     from iadgpt_jax.serve.ready import Catalog
 
-    inspector, limits = Inspector.load(flags.checkpoint, side=flags.side), Limits()
+    inspector = Inspector.load(flags.checkpoint, side=flags.side)
+    limits = Limits(seconds=math.inf)  # whoever sits before the page waits while the model compiles
     name = checkpoint_name(open_checkpoint(flags.checkpoint), inspector.step)
     device = Device(limits, Metrics())
     with new_folder() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as hands:

@@ -142,7 +142,7 @@ class Bench:
     # ---- Parts ----
 
     async def inspect(self, paths: Sequence[str]) -> None:
-        """Inspect photographs; the most defective one is shown first."""
+        """Inspect photographs, as many at once as the model takes; the most defective one is shown first."""
         if self.ready is None:
             raise InputError("give a photograph of a good part first")
         if not 1 <= len(paths) <= MOST_PARTS:
@@ -150,9 +150,9 @@ class Bench:
         ready, limits = self.ready, self.shop.limits
         judged: list[Judged] = []
         start = time.perf_counter()
-        for first in range(0, len(paths), limits.photographs):
+        for first in range(0, len(paths), limits.at_once):
             photographs = await asyncio.gather(
-                *(self._photograph(path, ready) for path in paths[first : first + limits.photographs])
+                *(self._photograph(path, ready) for path in paths[first : first + limits.at_once])
             )
             futures = self.shop.device.inspect(ready, [one.square for one in photographs], False)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import math
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -192,6 +193,47 @@ def test_what_was_found_of_parts_goes_with_the_product_it_was_found_by(bench, tm
         assert not bench.judged
 
     asyncio.run(work())
+
+
+def test_many_parts_wait_in_turn_and_not_all_at_once(tmp_path, stub):
+    """More parts than may wait, on a model that is slow: none is refused, and none has waited for the others."""
+    limits = Limits(queue=4, at_once=4, seconds=math.inf)
+    with ThreadPoolExecutor(2) as hands:
+        device = Device(limits, Metrics())
+        bench = Bench(Shop(Catalog(tmp_path / "products", stub, CHECKPOINT), device, limits, hands))
+
+        async def work():
+            await bench.use([photograph(tmp_path, 100)], 1, 1.0, (1, 1))
+            await bench.inspect([photograph(tmp_path, level) for level in range(90, 100)])
+
+        asyncio.run(work())
+        device.close()
+    assert len(bench.judged) == 10 and max(stub.batches) <= 4
+
+
+def test_a_part_whose_turn_does_not_come_in_time_is_refused_in_one_line(tmp_path, stub):
+    limits = Limits(seconds=1.0)
+    with ThreadPoolExecutor(2) as hands:
+        device = Device(limits, Metrics())
+        shop = Shop(Catalog(tmp_path / "products", stub, CHECKPOINT), device, limits, hands)
+        one, other = Bench(shop), Bench(shop)
+
+        async def work():
+            for bench in (one, other):
+                await bench.use([photograph(tmp_path, 100)], 1, 1.0, (1, 1))
+            stub.gate.clear()
+            stub.entered.clear()
+            first = asyncio.ensure_future(one.inspect([photograph(tmp_path, 1)]))
+            assert await asyncio.to_thread(stub.entered.wait, 10)
+            late = asyncio.ensure_future(other.inspect([photograph(tmp_path, 2)]))
+            await asyncio.sleep(1.2)
+            stub.gate.set()
+            with pytest.raises(Refused, match="turn"):
+                await late
+            await first
+
+        asyncio.run(work())
+        device.close()
 
 
 def test_talk_is_about_the_part_until_a_photograph_is_sent_along_and_then_keeps_all(bench, stub, tmp_path):

@@ -21,7 +21,7 @@ from iadgpt_jax.infer.generate import Sampling
 from iadgpt_jax.infer.inspector import Said
 from iadgpt_jax.infer.messages import ROLES
 from iadgpt_jax.serve.limits import Limits
-from iadgpt_jax.serve.photographs import check_together, decoded, of_data_url
+from iadgpt_jax.serve.photographs import decoded, of_data_url
 from iadgpt_jax.serve.refusals import Refused, invalid
 
 MODEL = "iadgpt"
@@ -139,8 +139,8 @@ def _message(message: object, index: int, images: list[np.ndarray], limits: Limi
         elif kind == "image_url" and isinstance(part.get("image_url"), Mapping):
             if len(images) == limits.chat_images:
                 raise Refused("too_large", f"the chat has more than {limits.chat_images} images; leave some out")
-            images.append(decoded(of_data_url(part["image_url"].get("url")), f"the image in {where}"))
-            check_together(images, MAX_PIXELS)
+            data = of_data_url(part["image_url"].get("url"))
+            images.append(decoded(data, f"the image in {where}", images, MAX_PIXELS))
             parts.append({"type": "image", "image": images[-1]})
         else:
             raise Refused("invalid_request", f"{where}: a part is neither text nor an image_url")

@@ -34,8 +34,13 @@ class Photograph:
     size: tuple[int, int]
 
 
-def decoded(data: bytes, name: str) -> np.ndarray:
-    """uint8[H, W, 3]. Raises Refused: 415 for what is no image, 413 for too many pixels, 400 for a damaged one."""
+def decoded(data: bytes, name: str, beside: Sequence[np.ndarray] = (), most: int = MAX_PIXELS) -> np.ndarray:
+    """uint8[H, W, 3]. beside: pictures uint8[H, W, 3] that the same request keeps; all together have at most `most`
+    pixels, which is found out before this one is decoded.
+
+    Raises:
+      Refused: 415 for what is no image, 413 for too many pixels, 400 for a damaged one.
+    """
     name = name[:80] or "a photograph"
     try:
         # Only the header is read here, and FORMATS are as in data/images.py.
@@ -49,17 +54,13 @@ def decoded(data: bytes, name: str) -> np.ndarray:
         pixels = 0  # decode_image says what is wrong
     if pixels > MAX_PIXELS:
         raise Refused("too_large", f"{name} has {pixels:,} pixels, at most {MAX_PIXELS:,} are read; reduce it")
+    together = pixels + sum(picture.shape[0] * picture.shape[1] for picture in beside)
+    if together > most:
+        raise Refused("too_large", f"the photographs have {together:,} pixels together, at most {most:,}; reduce them")
     try:
         return decode_image(data, name)
     except InputError as error:
         raise invalid(error) from error
-
-
-def check_together(pictures: Sequence[np.ndarray], most: int) -> None:
-    """Raise Refused where pictures uint8[H, W, 3] that one request keeps have more than `most` pixels."""
-    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
-    if pixels > most:
-        raise Refused("too_large", f"the photographs have {pixels:,} pixels together, at most {most:,}; reduce them")
 
 
 def to_inspect(data: bytes, name: str, canvas: tuple[int, int], unit: int, shown_side: int) -> Photograph:

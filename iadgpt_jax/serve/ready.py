@@ -20,6 +20,7 @@ from iadgpt_jax.whole_file import PARTIAL
 
 MOST_PRODUCTS = 1000
 MOST_SETTINGS = 16  # under which the model is kept: each keeps references that it has read
+MOST_BYTES = 1_000_000_000  # of the references of products that were read; those used last are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,11 @@ class Ready:
         """(height, width) that photographs are squashed to before they wait: a square for every tile."""
         return canvas_of(self.product)
 
+    @property
+    def bytes(self) -> int:
+        """Of the references."""
+        return sum(reference.nbytes for reference in self.product.references)
+
 
 def canvas_of(product: Product) -> tuple[int, int]:
     """See `Ready.canvas`."""
@@ -51,7 +57,7 @@ class Catalog:
 
     def __init__(self, folder: Path, inspector: Inspector, checkpoint: str):
         self.folder, self.inspector, self.checkpoint = folder, inspector, checkpoint
-        self._ready: dict[str, Ready] = {}
+        self._ready: OrderedDict[str, Ready] = OrderedDict()
         self._inspectors: OrderedDict[tuple[float, int, tuple[int, int]], Inspector | Tiled] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -76,6 +82,9 @@ class Catalog:
                 return None
             if name not in self._ready or self._ready[name].stamp != stamp:
                 self._ready[name] = self._open(name, stamp)
+            self._ready.move_to_end(name)
+            while len(self._ready) > 1 and sum(one.bytes for one in self._ready.values()) > MOST_BYTES:
+                self._ready.popitem(last=False)
             return self._ready[name]
 
     def whole(self, name: str) -> Product:

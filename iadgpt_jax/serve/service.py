@@ -31,7 +31,7 @@ from iadgpt_jax.serve.forms import files_of, form_of, number_of, text_of, type_o
 from iadgpt_jax.serve.guard import LOOPBACK, Guard, answer
 from iadgpt_jax.serve.limits import Limits
 from iadgpt_jax.serve.metrics import Metrics
-from iadgpt_jax.serve.photographs import Photograph, check_together, decoded, to_inspect
+from iadgpt_jax.serve.photographs import Photograph, decoded, to_inspect
 from iadgpt_jax.serve.pictures import as_json, described, map_png, overlay_png
 from iadgpt_jax.serve.ready import Catalog, Ready
 from iadgpt_jax.serve.refusals import Refused, invalid
@@ -383,9 +383,9 @@ async def _left(request: Request) -> None:
 async def _references(service: Service, form: FormData) -> list[np.ndarray]:
     """The photographs that a product keeps as they are."""
     pictures = []
-    for file in files_of(form, "reference"):  # counted one by one: small files can hold many pixels
-        pictures.append(await service.by_hand(decoded, await file.read(), file.filename or ""))
-        check_together(pictures, MOST_PIXELS)
+    for file in files_of(form, "reference"):
+        data = await file.read()  # small, and may hold many pixels all the same
+        pictures.append(await service.by_hand(decoded, data, file.filename or "", tuple(pictures), MOST_PIXELS))
     return pictures
 
 

@@ -13,6 +13,7 @@ pytest.importorskip("fastapi", reason="the extra [app] is not installed")
 
 from iadgpt_jax.data.images import encode_png
 from iadgpt_jax.infer.product_file import save_product
+from iadgpt_jax.serve import photographs
 from iadgpt_jax.serve.limits import Limits
 from iadgpt_jax.serve.ready import MOST_SETTINGS, Catalog
 from launch import serve
@@ -92,9 +93,12 @@ def test_photographs_are_counted_before_they_are_decoded(server, monkeypatch):
     client, _ = server
     for place in ("service.MOST_PIXELS", "chat.MAX_PIXELS"):
         monkeypatch.setattr(f"iadgpt_jax.serve.{place}", 7000)
+    decodings, decode = [], photographs.decode_image
+    monkeypatch.setattr(photographs, "decode_image", lambda *given: decodings.append(given) or decode(*given))
     two = [photograph(1, key="reference")] * 2
     answer = client.post("/products", data={"name": "x"}, files=two)
     assert answer.status_code == 413 and "7,200 pixels" in answer.json()["error"]["message"]
+    assert len(decodings) == 1, "the second was not decoded"
     body = chat_about(1)
     body["messages"][0]["content"].append(body["messages"][0]["content"][1])
     answer = client.post("/v1/chat/completions", json=body)
@@ -116,6 +120,19 @@ def test_models_under_many_settings_do_not_pile_up(tmp_path):
     for number in range(1, 100):
         assert catalog.under(number / 100, 56).ratio == number / 100
     assert len(catalog._inspectors) == MOST_SETTINGS
+
+
+def test_products_that_were_read_do_not_pile_up(tmp_path, monkeypatch):
+    for number in range(5):
+        save_product(product(f"p{number}"), tmp_path / f"p{number}")
+    catalog = Catalog(tmp_path, Stub(), CHECKPOINT)
+    monkeypatch.setattr("iadgpt_jax.serve.ready.MOST_BYTES", 2 * 56 * 56 * 3)
+    kept = catalog.get("p0")
+    for number in range(1, 5):
+        assert catalog.get(f"p{number}").product.name == f"p{number}" and catalog.get("p0") is kept, "just used"
+    assert list(catalog._ready) == ["p4", "p0"]
+    monkeypatch.setattr("iadgpt_jax.serve.ready.MOST_BYTES", 1)
+    assert catalog.get("p1").product.name == "p1" and list(catalog._ready) == ["p1"], "one is kept, whatever its size"
 
 
 def test_a_photograph_whose_turn_came_too_late_is_refused_and_not_lost(tmp_path):

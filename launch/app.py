@@ -10,7 +10,6 @@ it.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from iadgpt_jax.serve.ready import Catalog
 
     inspector = Inspector.load(flags.checkpoint, side=flags.side)
-    limits = Limits(seconds=math.inf)  # whoever sits before the page waits while the model compiles
+    limits = Limits(seconds=86_400)  # a day: whoever sits before the page waits while the model compiles
     name = checkpoint_name(open_checkpoint(flags.checkpoint), inspector.step)
     device = Device(limits, Metrics())
     with new_folder() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as hands:

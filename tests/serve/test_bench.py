@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import math
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,7 +196,7 @@ def test_what_was_found_of_parts_goes_with_the_product_it_was_found_by(bench, tm
 
 def test_many_parts_wait_in_turn_and_not_all_at_once(tmp_path, stub):
     """More parts than may wait, on a model that is slow: none is refused, and none has waited for the others."""
-    limits = Limits(queue=4, at_once=4, seconds=math.inf)
+    limits = Limits(queue=4, at_once=4, seconds=3600)
     with ThreadPoolExecutor(2) as hands:
         device = Device(limits, Metrics())
         bench = Bench(Shop(Catalog(tmp_path / "products", stub, CHECKPOINT), device, limits, hands))

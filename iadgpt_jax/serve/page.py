@@ -25,6 +25,7 @@ CSS = """
 .verdict.good { border-color: #2f7d4b; background: #2f7d4b22; }
 .verdict.bad { border-color: #b3401f; background: #b3401f22; }
 #gallery .grid-container { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)) !important; }
+#chat .message-buttons { display: none; }  /* the share button of pictures: it leads to another site */
 .gradio-container { max-width: min(1200px, 100vw) !important; margin: auto; box-sizing: border-box; }
 @media (max-width: 480px) {
   .gradio-container, .gradio-container main { padding: .5rem !important; }

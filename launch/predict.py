@@ -130,7 +130,7 @@ def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...]
     inspector = under(whole, whole.ratio, whole.side, tiles)
     name = checkpoint_name(open_checkpoint(flags.checkpoint), whole.step) if product or further is not None else ""
     if product:
-        product.check_made_with(name)
+        product.check_made_with(name, whole.prompt)
     elif further is not None:
         product = measure(inspector, name, flags, references, further)
     standard = standard_of(inspector, product, references)
@@ -167,11 +167,10 @@ def check_together(flags: argparse.Namespace) -> None:
     if flags.threshold is not None and flags.good_share is not None:
         raise InputError("--threshold and --good_share both set the threshold: leave one out")
     if flags.product:
-        brought = ("reference", "good", "good_share", "ratio", "side", "tiles")
-        if any(getattr(flags, name) != parser().get_default(name) for name in brought):
+        brought = ("reference", "shots", "good", "good_share", "ratio", "side", "tiles")
+        if beside := [f"--{name}" for name in brought if name in flags.given]:
             raise InputError(
-                "--product brings references, threshold, ratio, side and tiles: leave out --reference, --good, "
-                "--good_share, --ratio, --side and --tiles"
+                f"--product brings references, threshold, ratio, side and tiles: leave out {', '.join(beside)}"
             )
 
 
@@ -321,7 +320,9 @@ def finish(flags, records: Sequence[dict], standard: Standard) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    return parser().parse_args(arguments)
+    flags = parser().parse_args(arguments)
+    flags.given = parser().given(arguments)
+    return flags
 
 
 def parser() -> Parser:

@@ -116,7 +116,9 @@ def save(checkpoint: Path, inspector, good: Sequence[np.ndarray], folder: Path) 
     from iadgpt_jax.infer.threshold import Threshold
 
     name = checkpoint_name(open_checkpoint(checkpoint))
-    product = Product(NAME, tuple(good), Threshold(), (0.0, 1.0), inspector.ratio, inspector.side, name)
+    product = Product(
+        NAME, tuple(good), Threshold(), (0.0, 1.0), inspector.ratio, inspector.side, name, prompt=inspector.prompt
+    )
     save_product(product, folder / NAME)
 
 

@@ -106,8 +106,10 @@ def named_prompt(name: str) -> DetectionPrompt:
     return PROMPTS[name]
 
 
-def prompt_of(info: Mapping) -> DetectionPrompt:
-    """The prompt a model was trained with, from what its files say; NORMALITY where they say nothing.
+def prompt_of(info: Mapping, where: str = "the model's files") -> DetectionPrompt:
+    """The prompt of a model or a product, from what its files say; NORMALITY where they say nothing.
+
+    where: what an InputError calls the files.
 
     Raises InputError where they hold something else.
     """
@@ -117,6 +119,4 @@ def prompt_of(info: Mapping) -> DetectionPrompt:
     try:
         return DetectionPrompt(**dict(values) | {key: tuple(values[key]) for key in ("abnormal", "normal")})
     except (TypeError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{INFO_KEY} in the model's files cannot be used ({error}); restore what was written"
-        ) from error
+        raise InputError(f"{INFO_KEY} in {where} cannot be used ({error}); restore what was written") from error

@@ -13,17 +13,20 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from iadgpt_jax.checkpoint.identity import checkpoint_identity
-from iadgpt_jax.checkpoint.load import Opened
+from iadgpt_jax.data.detection_prompt import NORMALITY, DetectionPrompt
 from iadgpt_jax.data.images import MAX_PIXELS
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.image_input import ImageInput, as_photograph
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.threshold import SHARE, Threshold, check_share, choose_threshold
+
+if TYPE_CHECKING:  # it loads JAX, which checking a name need not
+    from iadgpt_jax.checkpoint.load import Opened
 
 MOST_REFERENCES = 16
 MOST_TILES = 8  # in a row or a column
@@ -39,6 +42,7 @@ class Inspects(Protocol):
     side: int
     unit: int
     tiles: tuple[int, int]
+    prompt: DetectionPrompt
 
     def inspections(self, queries, references=(), *, explain: bool = True) -> Iterator[Inspection]: ...
 
@@ -48,7 +52,7 @@ class Product:
     """name: a letter or digit and at most 63 more of those, space, dot, plus and minus; also the name of its folder.
     references: uint8[H, W, 3] each. calm: (middle, highest) value of the maps of good parts, from which the colours of
     its pictures are scaled. ratio, side: of the Inspector. checkpoint: `checkpoint_identity` of the model. tiles:
-    (rows, columns) that photographs are cut into.
+    (rows, columns) that photographs are cut into. prompt: the question that was asked; another one's margins differ.
 
     Raises:
       InputError: the name is none, there are no references or too many, or its tiles are too large.
@@ -62,18 +66,27 @@ class Product:
     side: int
     checkpoint: str
     tiles: tuple[int, int] = (1, 1)
+    prompt: DetectionPrompt = NORMALITY
 
     def __post_init__(self):
         check_name(self.name)
         check_references(self.name, self.references)
         check_canvas(self.side, self.tiles)
 
-    def check_made_with(self, checkpoint: str) -> None:
-        """Raise InputError where the model at hand is another than the one the threshold was chosen with."""
+    def check_made_with(self, checkpoint: str, prompt: DetectionPrompt) -> None:
+        """Raise InputError where the model at hand, or the question it is asked, is another than the one the threshold
+        was chosen with."""
         if self.checkpoint != checkpoint:
             raise InputError(
                 f"product {self.name!r} was made with checkpoint {self.checkpoint}, this is {checkpoint}: margins of "
                 "two models do not compare; give the checkpoint it was made with, or make the product anew"
+            )
+        if self.prompt != prompt:
+            raise InputError(
+                f"product {self.name!r} was made with the detection prompt {self.prompt.name[:40]!r} "
+                f"({self.prompt.question[:200]!r}), this is {prompt.name!r} ({prompt.question!r}): margins of two "
+                "prompts do not compare; give the one it was made with (iadgpt predict --prompt), or make the product "
+                "anew"
             )
 
     def with_share(self, share: float) -> Product:
@@ -195,4 +208,5 @@ def make_in_steps(
     if not np.isfinite([*margins, *calm]).all():
         raise InputError(f"the model gives no numbers for the good parts of product {name!r}: is its checkpoint whole?")
     threshold = Threshold() if share is None else choose_threshold(margins, share)
-    return Product(name, pictures, threshold, calm, inspector.ratio, inspector.side, checkpoint, inspector.tiles)
+    return Product(name, pictures, threshold, calm, inspector.ratio, inspector.side, checkpoint, inspector.tiles,
+                   inspector.prompt)  # fmt: skip

@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from iadgpt_jax.data.detection_prompt import INFO_KEY, DetectionPrompt, prompt_of
 from iadgpt_jax.data.images import decode_image, encode_png, upright_size
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.product import MOST_REFERENCES, MOST_TILES, Product, check_pixels
@@ -33,6 +34,7 @@ VERSION = 1
 MOST_JSON = 1_000_000  # bytes
 MOST_PNG = 300_000_000  # bytes of one reference: 80 million pixels that do not compress
 MOST_FILE = 500_000_000  # bytes of an archive
+MOST_PROMPT = 5_000  # characters of its JSON
 MOST_MEASURED = 10_000  # margins of good parts
 _REFERENCE = re.compile(rf"{REFERENCES}/[0-9a-f]{{16}}\.png")
 _DATE = (1980, 1, 1, 0, 0, 0)  # of the files in an archive: equal products are equal bytes
@@ -131,6 +133,7 @@ def _files_of(product: Product) -> tuple[dict, dict[str, bytes]]:
         "ratio": product.ratio,
         "side": product.side,
         "tiles": list(product.tiles),
+        INFO_KEY: product.prompt.to_dict(),
         "threshold": {
             "margin": product.threshold.margin, "share": product.threshold.share, "good": list(product.threshold.good)
         },
@@ -158,7 +161,7 @@ def _read(read: Read, where: str) -> Product:
             raise ValueError("a text is none, or there are too many references")
         if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in references):
             raise ValueError("a reference is not named by its SHA-256")
-        threshold = _threshold(described["threshold"])
+        threshold, prompt = _threshold(described["threshold"]), _prompt(described, where)
         low, high = (_finite(value) for value in described["calm"])
         ratio, side, tiles = _finite(described["ratio"]), described["side"], tuple(described["tiles"])
         if len(tiles) != 2 or not all(type(count) is int and 1 <= count <= MOST_TILES for count in tiles):
@@ -177,7 +180,7 @@ def _read(read: Read, where: str) -> Product:
         pixels += math.prod(upright_size(data, f"{where}: {_place(digest)}"))
         check_pixels(name, pixels)  # before they are decoded
         pictures.append(decode_image(data, f"{where}: {_place(digest)}"))
-    return Product(name, tuple(pictures), threshold, (low, high), ratio, side, checkpoint, tiles)
+    return Product(name, tuple(pictures), threshold, (low, high), ratio, side, checkpoint, tiles, prompt)
 
 
 def _threshold(values: dict) -> Threshold:
@@ -188,6 +191,12 @@ def _threshold(values: dict) -> Threshold:
     if share is not None and not 0 < _finite(share) < 1:
         raise ValueError(f"the share is {share}")
     return Threshold(_finite(values["margin"]), share, tuple(sorted(_finite(margin) for margin in good)))
+
+
+def _prompt(described: dict, where: str) -> DetectionPrompt:
+    if len(json.dumps(described.get(INFO_KEY))) > MOST_PROMPT:  # each keyword is looked for in the whole question
+        raise ValueError("its detection prompt is too long")
+    return prompt_of(described, f"{where}: {PRODUCT_FILE}")
 
 
 def _finite(value) -> float:

@@ -52,7 +52,7 @@ class Tiled:
 
     def __init__(self, inspector: Inspector, tiles: tuple[int, int]):
         self.inspector, self.tiles = inspector, tiles
-        self.ratio, self.side = inspector.ratio, inspector.side
+        self.ratio, self.side, self.prompt = inspector.ratio, inspector.side, inspector.prompt
         self.unit = inspector.unit * max(tiles)  # a tile smaller than a token shows nothing
 
     def inspect(self, query: ImageInput, references: Sequence[ImageInput] = (), *, explain: bool = True) -> Inspection:

@@ -126,7 +126,7 @@ class Bench:
             product = await self.shop.by_hand(_imported, source, catalog)
         else:
             product = await self.shop.by_hand(catalog.whole, source)
-            product.check_made_with(catalog.checkpoint)
+            product.check_made_with(catalog.checkpoint, catalog.inspector.prompt)
         await self._take(product)
         self._kept_as = product.name
 

@@ -110,7 +110,7 @@ class Catalog:
         Raises:
           InputError: it is none of this model's, its name is taken and `replace` is not set, or the disk is full.
         """
-        product.check_made_with(self.checkpoint)
+        product.check_made_with(self.checkpoint, self.inspector.prompt)
         with self._lock:
             names = self.names()
             if product.name in names and not replace:
@@ -164,5 +164,5 @@ class Catalog:
         product = self.whole(name)
         if product.name != name:
             raise InputError(f"the product in {self.folder / name} is called {product.name!r}; rename its folder")
-        product.check_made_with(self.checkpoint)
+        product.check_made_with(self.checkpoint, self.inspector.prompt)
         return self.ready_of(product, stamp)

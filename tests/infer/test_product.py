@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.detection_prompt import DEFECTS, NORMALITY
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.product import MOST_REFERENCES, Product, make_product
@@ -22,7 +23,7 @@ from iadgpt_jax.infer.threshold import Threshold, choose_threshold
 class Rule:
     """Stands for an Inspector: a part's margin is its mean grey minus that of its references, its map one cell."""
 
-    ratio, side, unit, tiles = 0.4, 56, 28, (2, 3)
+    ratio, side, unit, tiles, prompt = 0.4, 56, 28, (2, 3), DEFECTS
 
     def __init__(self):
         self.asked: list[tuple[int, list[int]]] = []
@@ -54,6 +55,7 @@ def product():
         56,
         "ab" * 8,
         (1, 2),
+        DEFECTS,
     )
 
 
@@ -65,7 +67,8 @@ def test_each_reference_is_measured_against_the_others_and_further_parts_against
     assert together == [(level, [10, 20, 60]) for level in (50, 10, 20, 60)]
     assert product.threshold.good == (-30.0, -15.0, 20.0, 45.0)
     assert product.calm == (35.0, 60.0), "middle and highest of the maps of all good parts"
-    assert (product.ratio, product.side, product.checkpoint, product.tiles) == (0.4, 56, "id", (2, 3))
+    assert (product.ratio, product.side, product.checkpoint) == (0.4, 56, "id")
+    assert (product.tiles, product.prompt) == ((2, 3), DEFECTS)
 
 
 def test_a_single_reference_measures_nothing_and_the_likelier_answer_decides():
@@ -119,7 +122,7 @@ def test_good_parts_stay_below_half_of_the_colours(product):
 
 def same(ours: Product, theirs: Product) -> bool:
     pixels = all(np.array_equal(a, b) for a, b in zip(ours.references, theirs.references, strict=True))
-    rest = [(p.name, p.threshold, p.calm, p.ratio, p.side, p.checkpoint, p.tiles) for p in (ours, theirs)]
+    rest = [(p.name, p.threshold, p.calm, p.ratio, p.side, p.checkpoint, p.tiles, p.prompt) for p in (ours, theirs)]
     return pixels and rest[0] == rest[1]
 
 
@@ -139,9 +142,19 @@ def test_a_product_that_is_replaced_leaves_no_references_behind(product, tmp_pat
 
 
 def test_another_checkpoint_is_refused(product):
-    product.check_made_with("ab" * 8)
+    product.check_made_with("ab" * 8, DEFECTS)
     with pytest.raises(InputError, match="margins of two models do not compare"):
-        product.check_made_with("cd" * 8)
+        product.check_made_with("cd" * 8, DEFECTS)
+
+
+def test_another_detection_prompt_is_refused_and_a_file_that_names_none_asked_for_normality(product):
+    with pytest.raises(InputError, match="margins of two prompts do not compare"):
+        product.check_made_with("ab" * 8, NORMALITY)
+    files = contents(product)
+    described = json.loads(files["product.json"])
+    del described["detection_prompt"]
+    before = product_of_bytes(archive(files | {"product.json": json.dumps(described).encode()}), "p.zip")
+    assert before.prompt == NORMALITY
 
 
 @pytest.mark.parametrize(
@@ -234,6 +247,8 @@ def test_links_cut_files_changed_pixels_and_bombs_are_refused(product):
         {"threshold": {}}, {"threshold": {"margin": float("nan"), "share": None, "good": []}},
         {"threshold": {"margin": 10**400, "share": None, "good": []}},
         {"threshold": {"margin": 0, "share": 2, "good": []}}, {"threshold": {"margin": 0, "share": 0.5, "good": {}}},
+        {"detection_prompt": 3}, {"detection_prompt": {}}, {"detection_prompt": DEFECTS.to_dict() | {"question": ""}},
+        {"detection_prompt": DEFECTS.to_dict() | {"abnormal": ["x"] * 10_000}},
     ],
 )  # fmt: skip
 def test_a_description_that_cannot_be_is_one_line(product, change):

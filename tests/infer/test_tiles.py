@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.tiles import OVERLAP, Tiled, boxes, cut, parse_tiles, stitch
@@ -16,7 +17,7 @@ class Compares:
     """Stands for an Inspector: a map cell is the difference of mean grey, query against first reference, after both
     were squashed to SIDE² cells; so less than a cell is averaged away. The margin is the largest cell, less 10."""
 
-    ratio, side, unit = 1.0, 112, 28
+    ratio, side, unit, prompt = 1.0, 112, 28, NORMALITY
 
     def inspections(self, queries, references=(), *, explain=True):
         for query in queries:

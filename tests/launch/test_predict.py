@@ -140,6 +140,9 @@ def test_good_parts_choose_the_threshold_that_a_product_keeps(folder, tmp_path, 
     predict.main([*flags, f"--product={product}", f"--out={tmp_path / 'again'}"])
     again = json.loads(capsys.readouterr().out)
     assert {**again, "map": "", "overlay": ""} == {**first, "map": "", "overlay": ""}
+    with pytest.raises(SystemExit):
+        predict.main([*flags, f"--product={product}", "--prompt=defects", f"--out={tmp_path / 'other'}"])
+    assert "margins of two prompts do not compare" in capsys.readouterr().err
 
 
 def test_quiet_prints_results_alone_and_a_ratio_without_effect_is_told(folder, tmp_path, capsys):
@@ -163,6 +166,7 @@ def test_quiet_prints_results_alone_and_a_ratio_without_effect_is_told(folder, t
         (["--threshold=1"], "--threshold=1.0"),
         (["--threshold=.5", "--good_share=.9"], "leave one out"),
         (["--product={folder}/nowhere"], "leave out --reference"),
+        (["--product={folder}/nowhere", "--shots=4"], "leave out --reference, --shots"),
         (["--save_product={folder}/new"], "--good_share"),
         (["--save_product={folder}/new!.zip", "--good_share=.5"], "'new!' cannot be a product's name"),
         (["--checkpoint=nowhere"], "no checkpoint at nowhere"),

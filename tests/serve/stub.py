@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 
+from iadgpt_jax.data.detection_prompt import NORMALITY
 from iadgpt_jax.errors import InputError
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.inspector import Said
@@ -20,7 +21,7 @@ class Stub:
     """A part's margin is its mean grey minus that of its references, in tenths. batches: sizes inspected together.
     gate: while it is not set, inspections wait; steps: while not set, chats wait before each piece. asked: by chats."""
 
-    unit, tiles = 28, (1, 1)
+    unit, tiles, prompt = 28, (1, 1), NORMALITY
 
     def __init__(self):
         self.ratio, self.side = 1.0, 56

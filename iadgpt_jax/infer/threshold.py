@@ -45,10 +45,15 @@ class Threshold:
     def __str__(self) -> str:
         if self.share is None:
             return "score above 0.5, the likelier answer: no good part was measured"
-        told = (
-            f"score above {self.score:.3f}: {self.share:.0%} of good parts stay below, by {len(self.good)} good parts"
-        )
-        return told if self.vouched == self.share else f"{told} (they can vouch for {self.vouched:.0%})"
+        share = percent(self.share)
+        told = f"score above {self.score:.3f}: {share} of good parts stay below, by {len(self.good)} good parts"
+        return told if self.vouched == self.share else f"{told} (they can vouch for {percent(self.vouched)})"
+
+
+def percent(share: float) -> str:
+    """A share below 1 with three digits that count, or as many more as tell it from all: 95%, 99.5%, 99.95%."""
+    written = (f"{100 * share:.{digits}g}" for digits in range(3, 18))
+    return f"{next(text for text in written if float(text) < 100)}%"
 
 
 def choose_threshold(good: Sequence[float], share: float = SHARE) -> Threshold:

@@ -98,6 +98,15 @@ def test_few_good_parts_cannot_vouch_for_a_high_share():
             choose_threshold([1.0], share)
 
 
+@pytest.mark.parametrize(
+    "share, words",
+    [(0.5, "50%"), (0.95, "95%"), (0.995, "99.5%"), (0.9995, "99.95%"), (2 / 3, "66.7%"), (1 - 2**-53, "99.9999")],
+)
+def test_no_share_is_told_as_all_good_parts(share, words):
+    told = str(choose_threshold([1.0], share))
+    assert words in told and "100%" not in told
+
+
 def test_no_part_passes_by_a_margin_that_is_no_number():
     assert choose_threshold([0.0, 1.0], 0.5).rejects(float("nan")) and Threshold().rejects(np.float32("nan"))
 

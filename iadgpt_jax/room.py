@@ -10,11 +10,11 @@ from iadgpt_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def room_for(folder: Path, instead: str) -> Iterator[None]:
-    """Around work that writes into a folder and, started again, goes on where it was.
+def room_for(folder: Path, instead: str, goes_on: bool = True) -> Iterator[None]:
+    """Around work that writes into a folder.
 
-    instead: how to choose another folder ("choose another --out"). Raises InputError for any OSError within, but
-    for that of a pipe that nobody reads.
+    instead: how to choose another folder ("choose another --out"). goes_on: whether the same command, started again,
+    goes on where it was. Raises InputError for any OSError within, but for that of a pipe that nobody reads.
     """
     try:
         yield
@@ -22,6 +22,6 @@ def room_for(folder: Path, instead: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise InputError(
-            f"cannot write {folder}: {error.strerror or error}; make room, or {instead}. The same command goes on "
-            "where it was"
+            f"cannot write {folder}: {error.strerror or error}; make room, or {instead}"
+            + (". The same command goes on where it was" if goes_on else "")
         ) from error

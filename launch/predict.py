@@ -15,6 +15,7 @@ OUT/index.html, a page of all parts. Exit status 1: some photographs could not b
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -32,7 +33,6 @@ from absl import logging
 from PIL import Image
 
 from iadgpt_jax.alone import alone_in
-from iadgpt_jax.checkpoint.default import NOTICE, default_checkpoint
 from iadgpt_jax.checkpoint.files import kind_of
 from iadgpt_jax.data.detection_prompt import PROMPTS, named_prompt
 from iadgpt_jax.data.images import read_image
@@ -43,13 +43,26 @@ from iadgpt_jax.evaluate.verdict_picture import verdict_picture
 from iadgpt_jax.infer.image_input import as_photograph
 from iadgpt_jax.infer.inspection import Inspection
 from iadgpt_jax.infer.prefetch import prefetch
+from iadgpt_jax.infer.product import (
+    MOST_REFERENCES,
+    Product,
+    check_name,
+    check_references,
+    checkpoint_name,
+    make_in_steps,
+    map_scale,
+)
+from iadgpt_jax.infer.product_file import export_product, open_product, save_product
 from iadgpt_jax.infer.threshold import SHARE, Threshold, check_share
 from iadgpt_jax.progress import Meter, progress
+from iadgpt_jax.room import room_for
 from iadgpt_jax.voice import say, warn
 from iadgpt_jax.whole_file import whole_file
 
 SHOTS = 4
 BRIEFLY = 8  # more parts than these get one line each
+ZIP = ".zip"  # of products in one file
+UNNAMED = "parts"  # the product that is not kept
 DRAWN = ("_map", "_overlay")  # behind a part's name: the pictures that are written of it
 
 
@@ -69,8 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # ---- Check the arguments before JAX is loaded ----
     if flags.checkpoint is None:
-        flags.checkpoint = default_checkpoint()
-        say(NOTICE)
+        raise InputError(
+            "--checkpoint is missing, and no model comes with this version: give --checkpoint=DIR, or train a small "
+            "one with iadgpt quickstart"
+        )
     kind_of(flags.checkpoint)
     prompt = named_prompt(flags.prompt) if flags.prompt else None
     check_together(flags)
@@ -86,14 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                          "--good_share")  # fmt: skip
     if flags.save_product and not (measured or flags.product):
         raise InputError("--save_product keeps a measured threshold: name more good parts, or give --good_share")
-    with alone_in(flags.out, f"writing to {flags.out}", "choose another --out"):
-        try:
-            run(flags, prompt, [one.path for one in queries], references, further if measured else None)
-        except BrokenPipeError:  # nobody reads what is printed
-            raise
-        except OSError as error:
-            raise InputError(f"cannot write to {flags.out}: {error.strerror or error}; make room there, or choose "
-                             "another --out") from error  # fmt: skip
+    if measured:
+        check_measurable(references)
+    product = open_product(flags.product) if flags.product else None
+    elsewhere = "choose another --out"
+    with alone_in(flags.out, f"writing to {flags.out}", elsewhere), room_for(flags.out, elsewhere, goes_on=False):
+        run(flags, prompt, [one.path for one in queries], references, further if measured else None, product)
 
 
 def photographs_to_read(flags: argparse.Namespace, name: str) -> list[Named]:
@@ -108,23 +121,20 @@ def photographs_to_read(flags: argparse.Namespace, name: str) -> list[Named]:
     return found
 
 
-def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...], further: list[Path] | None) -> None:
+def run(
+    flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...], further: list[Path] | None,
+    product: Product | None,
+) -> None:  # fmt: skip
     """Load the model, and inspect the photographs. further: good parts that choose the threshold with the references;
-    None: they do not."""
+    None: they do not. product: the one that was given."""
     # ---- The model, and what good parts look like to it ----
-    from iadgpt_jax.infer.product_file import export_product, open_product, save_product
-
-    product = open_product(flags.product) if flags.product else None
     from iadgpt_jax.infer.tiles import parse_tiles, under
 
     tiles = product.tiles if product else parse_tiles(flags.tiles)
     say(f"loading {flags.checkpoint}")
     from iadgpt_jax.checkpoint.load import open_checkpoint
     from iadgpt_jax.infer.inspector import Inspector
-    from iadgpt_jax.infer.product import check_name, checkpoint_name
 
-    if flags.save_product and not product:  # the file's name becomes the product's
-        check_name(flags.save_product.stem)
     of_product = {"ratio": product.ratio, "side": product.side} if product else {}
     whole = Inspector.load(flags.checkpoint, prompt=prompt, **({"ratio": flags.ratio, "side": flags.side} | of_product))
     inspector = under(whole, whole.ratio, whole.side, tiles)
@@ -137,7 +147,8 @@ def run(flags, prompt, paths: Sequence[Path], references: tuple[np.ndarray, ...]
     if flags.threshold is not None:
         standard = standard._replace(threshold=fixed(flags.threshold))
     if flags.save_product and product:
-        (export_product if flags.save_product.suffix == ".zip" else save_product)(product, flags.save_product)
+        keep = export_product if flags.save_product.suffix == ZIP else save_product
+        keep(dataclasses.replace(product, name=name_in(flags.save_product)), flags.save_product)
         say(f"product saved as {flags.save_product}")
     for line in remarks(flags, standard):
         warn(line)
@@ -166,6 +177,12 @@ def check_together(flags: argparse.Namespace) -> None:
         raise InputError(f"--threshold={flags.threshold}: choose a score above 0 and below 1")
     if flags.threshold is not None and flags.good_share is not None:
         raise InputError("--threshold and --good_share both set the threshold: leave one out")
+    if flags.threshold is not None and flags.save_product:
+        raise InputError(
+            "--save_product keeps the threshold that good parts set, not that of --threshold: leave one of both out"
+        )
+    if flags.save_product:
+        check_name(name_in(flags.save_product))
     if flags.product:
         brought = ("reference", "shots", "good", "good_share", "ratio", "side", "tiles")
         if beside := [f"--{name}" for name in brought if name in flags.given]:
@@ -174,12 +191,25 @@ def check_together(flags: argparse.Namespace) -> None:
             )
 
 
+def name_in(path: Path) -> str:
+    """What a product that is kept there is called."""
+    return path.stem if path.suffix == ZIP else path.name
+
+
+def check_measurable(references: Sequence[np.ndarray]) -> None:
+    """Raise InputError where no threshold can be chosen with these references."""
+    if not references:
+        raise InputError("good parts are compared with references: name some with --reference, too")
+    if len(references) > MOST_REFERENCES:
+        raise InputError(f"--shots makes {len(references)} references; a threshold is chosen with {MOST_REFERENCES} at "
+                         "most: choose fewer")  # fmt: skip
+    check_references(UNNAMED, references)
+
+
 def measure(inspector, checkpoint: str, flags, references, further):
     """The product of these good parts, with a line of progress."""
-    from iadgpt_jax.infer.product import make_in_steps
-
     meter = Meter("measuring good parts", "inspections")
-    name = flags.save_product.stem if flags.save_product else "parts"
+    name = name_in(flags.save_product) if flags.save_product else UNNAMED
     making = make_in_steps(name, references, inspector, checkpoint, further, flags.good_share or SHARE)
     while True:
         try:
@@ -272,8 +302,6 @@ def draw(
     picture: np.ndarray, result: Inspection, defective: bool, standard: Standard, map_path: Path, overlay_path: Path
 ) -> None:
     """Write both pictures of a part."""
-    from iadgpt_jax.infer.product import map_scale
-
     own = float(np.median(result.map)), float(result.map.max())
     low, high = map_scale(standard.calm, [result.map]) if standard.calm else own
     drawn = verdict_picture(
@@ -330,8 +358,7 @@ def parser() -> Parser:
     add = made.add_argument
     add(
         "--checkpoint", type=Path, metavar="DIR",
-        help="a training workdir, one step in its checkpoints folder, or a Hugging Face directory (default: the small "
-        "model that ships, if one does)",
+        help="a training workdir, one step in its checkpoints folder, or a Hugging Face directory",
     )  # fmt: skip
     add(
         "--query", required=True, action="append", metavar="PATH",

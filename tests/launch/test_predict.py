@@ -15,8 +15,10 @@ from PIL import Image
 
 from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
+from iadgpt_jax.errors import InputError
 from iadgpt_jax.evaluate.verdict_picture import LEAST
 from iadgpt_jax.infer.inspector import Inspector
+from iadgpt_jax.infer.product_file import open_product
 from launch import predict
 from tests.evaluate.test_heatmap import read_back
 from tests.small_iadgpt import lively_params, small_config
@@ -140,6 +142,10 @@ def test_good_parts_choose_the_threshold_that_a_product_keeps(folder, tmp_path, 
     predict.main([*flags, f"--product={product}", f"--out={tmp_path / 'again'}"])
     again = json.loads(capsys.readouterr().out)
     assert {**again, "map": "", "overlay": ""} == {**first, "map": "", "overlay": ""}
+    kept = tmp_path / "m8.5"
+    predict.main([*flags, f"--product={product}", f"--save_product={kept}", f"--out={tmp_path / 'again'}"])
+    assert open_product(product).name == "parts" and open_product(kept).name == "m8.5"
+    capsys.readouterr()
     with pytest.raises(SystemExit):
         predict.main([*flags, f"--product={product}", "--prompt=defects", f"--out={tmp_path / 'other'}"])
     assert "margins of two prompts do not compare" in capsys.readouterr().err
@@ -168,6 +174,8 @@ def test_quiet_prints_results_alone_and_a_ratio_without_effect_is_told(folder, t
         (["--product={folder}/nowhere"], "leave out --reference"),
         (["--product={folder}/nowhere", "--shots=4"], "leave out --reference, --shots"),
         (["--save_product={folder}/new"], "--good_share"),
+        (["--save_product={folder}/.new", "--good_share=.9"], "cannot be a product's name"),
+        (["--save_product={folder}/new", "--good={folder}/part.png", "--threshold=.2"], "--threshold: leave one"),
         (["--save_product={folder}/new!.zip", "--good_share=.5"], "'new!' cannot be a product's name"),
         (["--checkpoint=nowhere"], "no checkpoint at nowhere"),
         (["--checkpoint={folder}/other"], "is no checkpoint"),
@@ -189,6 +197,11 @@ def test_wrong_input_ends_with_one_line(folder, capsys, change, told):
     assert len(error) == 1 and error[0].startswith("error: ") and told in error[0]
 
 
+def test_more_references_than_a_threshold_is_chosen_with_are_refused_before_the_model_is_loaded():
+    with pytest.raises(InputError, match="--shots makes 17 references"):
+        predict.check_measurable([np.zeros((28, 28, 3), np.uint8)] * 17)
+
+
 def test_a_missing_flag_or_file_is_told_before_jax_is_loaded(folder):
     script = (
         "import sys; sys.argv = ['predict.py', *sys.argv[1:]]\n"
@@ -201,6 +214,8 @@ def test_a_missing_flag_or_file_is_told_before_jax_is_loaded(folder):
         [f"--query={folder / 'part.png'}"],
         arguments(folder, "--query=nowhere.png"),
         arguments(folder, "--checkpoint=x"),
+        arguments(folder, "--good_share=.9", "--save_product=/"),
+        [*arguments(folder)[::3], f"--good={folder / 'part.png'}", f"--good={folder / 'good_0.png'}"],
     ):
         run = subprocess.run([sys.executable, "-c", script, *flags], cwd=ROOT, capture_output=True, text=True)
         assert run.returncode == 2 and run.stdout == "False\n" and run.stderr.count("\n") == 1

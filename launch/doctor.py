@@ -9,6 +9,7 @@ The folders are looked through three levels deep; the default is the current one
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -36,6 +37,10 @@ OPTIONAL = {
     "torch": ("comparing an export with transformers (iadgpt convert verify)", "pip install torch"),
     "libtpu": ("compiling for TPU slices (iadgpt compile)", "pip install 'iadgpt_jax[tpu]'"),
     "openai": ("a judge of answers, and captions for a corpus", "pip install 'iadgpt_jax[endpoint]'"),
+    "fastapi": ("answering over HTTP (iadgpt serve)", "pip install 'iadgpt_jax[app]'"),
+    "gradio": ("the app in a browser (iadgpt app)", "pip install 'iadgpt_jax[app]'"),
+    "gcsfs": ("training workdirs and checkpoints in gs://", "pip install 'iadgpt_jax[cloud]'"),
+    "icrawler": ("collecting photographs for a corpus (tools/build_corpus.py)", "pip install 'iadgpt_jax[corpus]'"),
     "apache_beam": ("preparing data on several machines", "pip install 'iadgpt_jax[beam]'"),
 }
 DEPTH = 3  # levels of folders to look through
@@ -131,14 +136,15 @@ def lying_in(folders: Sequence[Path]) -> dict:
 
     datasets, checkpoints = {}, {}
     for path in below(folders):
-        if (path / MODEL_FILE).is_file():
-            checkpoints[str(path)] = finished_steps(path)[-1:] or None
-        elif is_prepared(path):
-            datasets[str(path)] = "prepared"
-        elif (path / "good").is_dir() and (path / "inspect").is_dir():
-            datasets[str(path)] = "good and inspect"
-        elif any(path.glob("*/train/good")):
-            datasets[str(path)] = f"MVTec layout, {len(list(path.glob('*/train/good')))} categories"
+        with contextlib.suppress(PermissionError):  # it may be listed, and what lies in it not be read
+            if (path / MODEL_FILE).is_file():
+                checkpoints[str(path)] = finished_steps(path)[-1:] or None
+            elif is_prepared(path):
+                datasets[str(path)] = "prepared"
+            elif (path / "good").is_dir() and (path / "inspect").is_dir():
+                datasets[str(path)] = "good and inspect"
+            elif any(path.glob("*/train/good")):
+                datasets[str(path)] = f"MVTec layout, {len(list(path.glob('*/train/good')))} categories"
     try:
         shipped = str(default_checkpoint())
     except InputError:
@@ -151,14 +157,16 @@ def below(folders: Sequence[Path]) -> Iterator[Path]:
     """The folders and those in them, level by level, hidden ones and what cannot be read aside."""
     level = list(folders)
     for _ in range(DEPTH + 1):
-        yield from level
         following = []
         for folder in level:
             try:
-                following += [Path(entry.path) for entry in os.scandir(folder)
+                with os.scandir(folder) as entries:
+                    inside = [Path(entry.path) for entry in entries
                               if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]  # fmt: skip
             except OSError:
                 continue
+            yield folder
+            following += inside
             if len(following) > ENTRIES:
                 return
         level = sorted(following)

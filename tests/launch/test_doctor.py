@@ -1,6 +1,8 @@
 """iadgpt doctor: what it says of the machine is so, and of what lies in folders."""
 
 import json
+import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -45,6 +47,29 @@ def test_it_finds_data_and_checkpoints_and_says_what_is_missing(tmp_path, capsys
     doctor.main([str(tmp_path / "empty"), "--json"])
     missing = " ".join(json.loads(capsys.readouterr().out)["missing"])
     assert "compiled programs are not kept" in missing and "iadgpt quickstart" in missing and "no dataset" in missing
+
+
+def test_folders_of_others_are_passed_over(tmp_path, monkeypatch):
+    """Whatever the rights of the user who tests: one folder cannot be listed, of another the files cannot be read."""
+    scandir, is_file = os.scandir, Path.is_file
+    draw_dataset(tmp_path / "open", ("bolt",))
+    for name in ("closed/within", "listed"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def listing(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    def found(path, **more):
+        if path.parent.name in ("closed", "listed"):
+            raise PermissionError(13, "Permission denied")
+        return is_file(path, **more)
+
+    monkeypatch.setattr(os, "scandir", listing)
+    monkeypatch.setattr(Path, "is_file", found)
+    told = doctor.lying_in([tmp_path])
+    assert list(told["datasets"]) == [str(tmp_path / "open")] and not told["checkpoints"]
 
 
 def test_a_folder_that_is_none_is_one_line(capsys):

@@ -27,7 +27,6 @@ if __name__ == "__main__":  # found from a clone that is not installed, too
 from absl import logging
 
 from iadgpt_jax import __version__
-from iadgpt_jax.checkpoint.default import SHIPPED, default_checkpoint
 from iadgpt_jax.checkpoint.files import MODEL_FILE, finished_steps
 from iadgpt_jax.errors import InputError, Parser, clear_errors, printable
 
@@ -145,12 +144,7 @@ def lying_in(folders: Sequence[Path]) -> dict:
                 datasets[str(path)] = "good and inspect"
             elif any(path.glob("*/train/good")):
                 datasets[str(path)] = f"MVTec layout, {len(list(path.glob('*/train/good')))} categories"
-    try:
-        shipped = str(default_checkpoint())
-    except InputError:
-        shipped = None
-    return {"datasets": datasets, "checkpoints": {k: v[0] if v else None for k, v in checkpoints.items()},
-            "shipped_model": shipped}  # fmt: skip
+    return {"datasets": datasets, "checkpoints": {k: v[0] if v else None for k, v in checkpoints.items()}}
 
 
 def below(folders: Sequence[Path]) -> Iterator[Path]:
@@ -185,8 +179,8 @@ def missing(found: dict) -> list[str]:
             said.append(f"{module}: for {purpose}; {remedy}")
     if not found["compilation_cache"]:
         said.append("compiled programs are not kept: run the command as iadgpt, or set JAX_COMPILATION_CACHE_DIR")
-    if not found["checkpoints"] and not found["shipped_model"]:
-        said.append(f"no checkpoint here, and none ships ({SHIPPED.name}): iadgpt quickstart trains a small one")
+    if not found["checkpoints"]:
+        said.append("no checkpoint here: iadgpt quickstart trains a small one")
     if not found["datasets"]:
         said.append("no dataset here: iadgpt prepare --help says what layouts are read; procedural products need none")
     return said
@@ -214,11 +208,6 @@ def lines(found: dict) -> list[str]:
             ("compiled", f"{kept['mib']} MiB in {kept['folder']}" if kept else "not kept"),
             *(("dataset", f"{path} ({kind})") for path, kind in found["datasets"].items()),
             *(("checkpoint", f"{path} ({at(step)})") for path, step in found["checkpoints"].items()),
-            *(
-                (("model", f"{found['shipped_model']}, where no --checkpoint is given"),)
-                if found["shipped_model"]
-                else ()
-            ),
             *(("missing", line) for line in found["missing"]),
         ]
     return [f"{name:<11} {text}" for name, text in rows]

@@ -1,4 +1,5 @@
-"""A short name for the content of a checkpoint: tells whether results were made with this one, wherever it lies."""
+"""A short name for the content of a checkpoint: tells whether results were made with this one, whichever folder it
+lies in. A copy in a bucket has another name than one in a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ def checkpoint_identity(directory: Path, step: int) -> str:
     """16 hex digits of a workdir's step, or of a Hugging Face directory.
 
     Of large files their size and samples are hashed, so that it takes no longer for a larger model. Training changes
-    every weight, so two checkpoints that were trained apart differ in any sample.
+    every weight, so two checkpoints that were trained apart differ in any sample. In a bucket the checksums that it
+    keeps of the step's files are hashed instead, without the files beside the steps; so a checkpoint that is copied
+    from a folder to a bucket or back changes its name.
     """
     digest = sha256()
     if is_bucket(directory):  # which keeps checksums itself

@@ -79,7 +79,8 @@ class Product:
         if self.checkpoint != checkpoint:
             raise InputError(
                 f"product {self.name!r} was made with checkpoint {self.checkpoint}, this is {checkpoint}: margins of "
-                "two models do not compare; give the checkpoint it was made with, or make the product anew"
+                "two models do not compare; give the one it was made with (a copy in a bucket counts as another), or "
+                "make the product anew"
             )
         if self.prompt != prompt:
             raise InputError(

@@ -8,7 +8,6 @@ import jax
 import pytest
 
 from iadgpt_jax import __version__
-from iadgpt_jax.checkpoint import default
 from iadgpt_jax.checkpoint.workdir import save_model
 from iadgpt_jax.data.tiny_tokenizer import tiny_tokenizer
 from launch import doctor
@@ -43,7 +42,6 @@ def test_it_finds_data_and_checkpoints_and_says_what_is_missing(tmp_path, capsys
 
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr(default, "SHIPPED", tmp_path / "none")
     doctor.main([str(tmp_path / "empty"), "--json"])
     missing = " ".join(json.loads(capsys.readouterr().out)["missing"])
     assert "compiled programs are not kept" in missing and "iadgpt quickstart" in missing and "no dataset" in missing

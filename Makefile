@@ -22,9 +22,8 @@ help: ## this list
 
 setup: $(SETUP) ## virtual environment .venv with everything the package needs (LOCKED=1: the files of requirements.lock)
 
-# Training on a CPU touches hundreds of megabytes anew every step; huge pages make that a third faster (glibc 2.35 on).
 quickstart: $(SETUP) ## train, evaluate and export the tiny IADGPT (WORKDIR=…, SEED=…)
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(BIN)/python launch/quickstart.py --workdir="$(WORKDIR)" --seed="$(SEED)"
+	$(BIN)/python launch/quickstart.py --workdir="$(WORKDIR)" --seed="$(SEED)"
 
 # A file's tests stay in one process, so what they share is made once. In alphabetical order quick files come last, which
 # lets the processes end together; xdist's own order, by number of tests, leaves the longest ones for the end.

@@ -188,5 +188,15 @@ def facts(args: argparse.Namespace, results: dict, source: Source, held_out: Sou
     }
 
 
+def set_huge_pages() -> None:
+    """Training on a CPU touches hundreds of megabytes anew every step; huge pages make that a third faster (glibc 2.35
+    on). malloc reads its settings when a process starts, so this one starts itself again, once; settings of the user's
+    own stay."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
+        environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
 if __name__ == "__main__":
+    set_huge_pages()
     main()

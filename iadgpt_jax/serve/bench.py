@@ -169,7 +169,7 @@ class Bench:
     def part(self) -> Judged:
         """The one that is shown."""
         if not self.judged:
-            raise InputError("inspect a part first")
+            raise InputError("no part is inspected yet; inspect one first")
         return self.judged[self.shown]
 
     def rejects(self, judged: Judged) -> bool:
@@ -245,7 +245,7 @@ def _decoded_file(path: str) -> np.ndarray:
 def _imported(path: Path, catalog: Catalog) -> Product:
     """The product in an exported file, saved. Raises InputError where another one has its name."""
     product = open_product(path)
-    product.check_made_with(catalog.checkpoint)
+    product.check_made_with(catalog.checkpoint, catalog.inspector.prompt)
     if product.name not in catalog.names() or product_bytes(catalog.whole(product.name)) != product_bytes(product):
         catalog.save(product)
     return product

@@ -174,7 +174,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
 
         async def on_choose_part(bench, order, opacity, event: gr.SelectData):
             if not bench.judged:  # the page shows parts of a product that is gone
-                raise InputError("inspect a part first")
+                raise InputError("no part is inspected yet; inspect one first")
             bench.shown, bench.messages = results.ordered(bench, order)[event.index], []
             yield [*view(bench, opacity), []]
             async for words in bench.explain():
@@ -198,7 +198,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
 
         async def on_zip(bench):
             if not bench or not bench.judged:
-                raise InputError("inspect a part first")
+                raise InputError("no part is inspected yet; inspect one first")
             write_whole(place(bench) / "maps.zip", await shop.by_hand(results.zip_bytes, bench))
             yield gr.File(value=str(place(bench) / "maps.zip"), visible=True)
 
@@ -218,7 +218,7 @@ def make_page(shop: Shop, card: str, folder: Path) -> gr.Blocks:
             bench = bench or Bench(shop)
             text, files = sent["text"].strip(), sent["files"]
             if not text:
-                raise InputError("write a question")
+                raise InputError("the question is empty; write one")
             told = [*told, *({"role": "user", "content": {"path": path}} for path in files)]
             told = [*told, {"role": "user", "content": text}]
             yield [bench, told, None]

@@ -185,7 +185,7 @@ def test_what_was_found_of_parts_goes_with_the_product_it_was_found_by(bench, tm
         assert len(bench.judged) == 1 and len(bench.messages) == 2, "only the threshold and the name are new"
         await bench.open("nuts")
         assert not bench.judged and not bench.messages
-        with pytest.raises(InputError, match="inspect a part first"):
+        with pytest.raises(InputError, match="no part is inspected yet; inspect one first"):
             await last(bench.explain())
         await bench.inspect([photograph(tmp_path, 140)])
         await bench.use([photograph(tmp_path, 150)], 1, 1.0, (1, 1))
